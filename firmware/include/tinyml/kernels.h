@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * int8 kernels called by generated models. The numpy reference in tinyml/ops/ defines each
+ * result; every implementation of a kernel equals it bit for bit.
+ *
+ * Each kernel takes
+ *   shape    structure of the layer, a constant in code (part of the model's ABI hash);
+ *   data     its record in the weights blob: zero points, clamps, multipliers, weights;
+ *            little endian, 16-byte aligned. A model update replaces records, never shapes;
+ *   input(s) and output in the caller's arena. They do not overlap unless a kernel says so.
+ * Tensors are NHWC, batch 1. No kernel allocates, fails or reads beyond its arguments.
+ */
+#ifndef TINYML_KERNELS_H
+#define TINYML_KERNELS_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------- convolution */
+
+/* Window of a convolution or pooling: sizes in elements, padding on the top and left side only
+ * (the other sides follow from the output size). */
+typedef struct {
+    uint16_t input_h, input_w, input_c;
+    uint16_t output_h, output_w, output_c;
+    uint8_t kernel_h, kernel_w;
+    uint8_t stride_h, stride_w;
+    uint8_t dilation_h, dilation_w;
+    uint8_t pad_top, pad_left;
+} tml_window_t;
+
+/* Record of conv2d, depthwise_conv2d and fully_connected. After the header, each part padded
+ * with zeros to a multiple of 4 bytes:
+ *   int32_t bias[output_c]; int32_t multiplier[output_c]; int8_t shift[output_c];
+ *   int8_t  weights[]   conv2d: [output_c][kernel_h][kernel_w][input_c]
+ *                       depthwise_conv2d: [kernel_h][kernel_w][output_c]
+ *                       fully_connected: [outputs][inputs]
+ * output = clamp(requantise(bias + sum((input - input_zero_point) * weight)) + output_zero_point)
+ */
+typedef struct {
+    int32_t input_zero_point;
+    int32_t output_zero_point;
+    int32_t output_min, output_max;
+} tml_matmul_data_t;
+
+typedef struct {
+    uint16_t rows, inputs, outputs;
+} tml_fully_connected_t;
+
+void tml_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input,
+                   int8_t *output);
+/* output_c = input_c * multiplier; output channel c reads input channel c / multiplier. */
+void tml_depthwise_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input,
+                             int8_t *output);
+void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data,
+                            const int8_t *input, int8_t *output);
+
+/* ------------------------------------------------------------------ pooling */
+
+typedef struct {
+    int32_t output_min, output_max;
+} tml_pool_data_t;
+
+/* Mean of the taps inside the input, rounded half away from zero. */
+void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
+                         int8_t *output);
+void tml_max_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
+                     int8_t *output);
+
+typedef struct {
+    uint32_t count;    /* elements averaged for each channel */
+    uint16_t channels; /* innermost, kept */
+} tml_mean_t;
+
+typedef struct {
+    int32_t input_zero_point, output_zero_point;
+    int32_t multiplier; /* 1 / count is part of it */
+    int32_t shift;
+} tml_mean_data_t;
+
+void tml_mean_s8(const tml_mean_t *shape, const void *data, const int8_t *input, int8_t *output);
+
+/* -------------------------------------------------------------- elementwise */
+
+/* Two-input operator over up to 4 dimensions. A stride of 0 broadcasts. Output is dense. */
+typedef struct {
+    uint16_t dims[4];
+    uint32_t stride_a[4], stride_b[4]; /* in elements */
+} tml_broadcast_t;
+
+typedef struct {
+    int32_t a_zero_point, b_zero_point, output_zero_point;
+    int32_t a_multiplier, a_shift, b_multiplier, b_shift;
+    int32_t output_multiplier, output_shift;
+    int32_t left_shift; /* 20 in TFLite */
+    int32_t output_min, output_max;
+} tml_add_data_t;
+
+typedef struct {
+    int32_t a_zero_point, b_zero_point, output_zero_point;
+    int32_t output_multiplier, output_shift;
+    int32_t output_min, output_max;
+} tml_mul_data_t;
+
+/* The output may be the same buffer as a dense (not broadcast) input. */
+void tml_add_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                int8_t *output);
+void tml_sub_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                int8_t *output);
+void tml_mul_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                int8_t *output);
+
+typedef struct {
+    uint32_t count;
+} tml_table_t;
+
+/* data: int8_t table[256], output = table[input + 128]. May run in place. */
+void tml_table_s8(const tml_table_t *shape, const void *data, const int8_t *input, int8_t *output);
+
+typedef struct {
+    uint32_t rows, depth;
+} tml_softmax_t;
+
+typedef struct {
+    int32_t multiplier, shift; /* beta * input scale, as Q5.26 */
+    int32_t diff_min;          /* smaller differences to the row maximum count as zero */
+} tml_softmax_data_t;
+
+/* Over the innermost dimension; output scale 1/256, zero point -128. May run in place. */
+void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
+                    int8_t *output);
+
+/* ------------------------------------------------------------ data movement */
+
+typedef struct {
+    uint16_t input_dims[4];
+    uint16_t before[4], after[4];
+} tml_pad_t;
+
+typedef struct {
+    int32_t value;
+} tml_pad_data_t;
+
+void tml_pad_s8(const tml_pad_t *shape, const void *data, const int8_t *input, int8_t *output);
+
+/* Copies `rows` runs of `length` elements; one such copy is one input of a concatenation, or a
+ * slice. */
+typedef struct {
+    uint32_t rows, length;
+    uint32_t input_offset, input_stride;
+    uint32_t output_offset, output_stride;
+} tml_copy_rows_t;
+
+void tml_copy_rows_s8(const tml_copy_rows_t *shape, const int8_t *input, int8_t *output);
+
+/* Walks the output densely, the input by strides. */
+typedef struct {
+    uint16_t output_dims[4];
+    uint32_t input_stride[4];
+} tml_transpose_t;
+
+void tml_transpose_s8(const tml_transpose_t *shape, const int8_t *input, int8_t *output);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

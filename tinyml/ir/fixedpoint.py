@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFLite's fixed-point arithmetic on numpy int64 arrays.
+
+Source: gemmlowp fixedpoint.h and TensorFlow Lite common.h, double-rounding form, which is what
+TFLite-Micro's reference kernels and CMSIS-NN compute.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Int64 = NDArray[np.int64]
+
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+
+
+def quantise_multiplier(real: float) -> tuple[int, int]:
+    """Splits a positive real into (multiplier, shift): real ~ multiplier * 2**(shift - 31).
+
+    Returns:
+        multiplier in [2**30, 2**31), or (0, 0) when the real is below 2**-32; shift > 0 is a
+        left shift. Source: TFLite QuantizeMultiplier.
+    """
+    if real == 0.0:
+        return 0, 0
+    mantissa, shift = math.frexp(real)
+    multiplier = math.floor(mantissa * (1 << 31) + 0.5)
+    if multiplier == 1 << 31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    if shift > 30:
+        return INT32_MAX, 30
+    return multiplier, shift
+
+
+def quantise_multipliers(reals: ArrayLike) -> tuple[Int64, Int64]:
+    """`quantise_multiplier` over an array; returns int64 arrays of the same shape."""
+    flat = np.asarray(reals, np.float64)
+    pairs = [quantise_multiplier(float(r)) for r in flat.ravel()]
+    multiplier = np.array([p[0] for p in pairs], np.int64).reshape(flat.shape)
+    shift = np.array([p[1] for p in pairs], np.int64).reshape(flat.shape)
+    return multiplier, shift
+
+
+def wrap32(x: Int64) -> Int64:
+    """The value of a 32-bit register: modulo 2**32, signed."""
+    return ((x + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+
+
+def doubling_high_multiply(a: ArrayLike, b: ArrayLike) -> Int64:
+    """SaturatingRoundingDoublingHighMul: the high half of 2*a*b, rounded half away from zero
+    for positive and half up for negative products; INT32_MIN * INT32_MIN saturates."""
+    a64, b64 = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
+    product = a64 * b64
+    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    # C division truncates toward zero.
+    result = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
+    saturates = (a64 == INT32_MIN) & (b64 == INT32_MIN)
+    return np.asarray(np.where(saturates, INT32_MAX, result), np.int64)
+
+
+def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> Int64:
+    """x / 2**exponent, rounded half away from zero."""
+    x64, e64 = np.broadcast_arrays(np.asarray(x, np.int64), np.asarray(exponent, np.int64))
+    mask = (np.int64(1) << e64) - 1
+    remainder = x64 & mask
+    threshold = (mask >> 1) + (x64 < 0)
+    return np.asarray((x64 >> e64) + (remainder > threshold), np.int64)
+
+
+def requantise(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
+    """MultiplyByQuantizedMultiplier: x * multiplier * 2**(shift - 31) with two roundings.
+
+    Args:
+        x: int32 values held as int64.
+        multiplier, shift: of `quantise_multiplier`, broadcast against x.
+    """
+    shift64 = np.asarray(shift, np.int64)
+    left, right = np.maximum(shift64, 0), np.maximum(-shift64, 0)
+    shifted = wrap32(np.asarray(x, np.int64) << left)
+    return rounding_divide_by_pot(doubling_high_multiply(shifted, multiplier), right)
+
+
+def saturating_left_shift(x: Int64, exponent: int) -> Int64:
+    """x * 2**exponent saturated to int32 (gemmlowp SaturatingRoundingMultiplyByPOT)."""
+    return np.asarray(np.clip(x << exponent, INT32_MIN, INT32_MAX), np.int64)
+
+
+def input_radius(integer_bits: int, shift: int) -> int:
+    """Largest |x| whose rescaled value stays in ``integer_bits`` integer bits
+    (TFLite CalculateInputRadius)."""
+    span = ((1 << integer_bits) - 1) * (1 << (31 - integer_bits))
+    return math.floor(span / 2.0**shift)
+
+
+def _newton_reciprocal(a: Int64) -> Int64:
+    """2 / (1 + a) in Q2.29 for a in (0, 1) as Q0.31: three Newton-Raphson steps (gemmlowp)."""
+    total = a + INT32_MAX
+    # Half the sum, rounded away from zero.
+    half = np.where(total >= 0, (total + 1) >> 1, -((1 - total) >> 1))
+    constant_48_over_17, constant_neg_32_over_17 = 1515870810, -1010580540  # Q2.29
+    x = constant_48_over_17 + doubling_high_multiply(half, constant_neg_32_over_17)
+    for _ in range(3):
+        one_minus = (1 << 29) - doubling_high_multiply(half, x)
+        x = wrap32(x + saturating_left_shift(doubling_high_multiply(x, one_minus), 2))
+    return x
+
+
+def one_over_one_plus_x(a: Int64) -> Int64:
+    """1 / (1 + a) for a in (0, 1), Q0.31 to Q0.31 (gemmlowp)."""
+    return saturating_left_shift(_newton_reciprocal(a), 1)
+
+
+def one_minus_x_over_one_plus_x(a: Int64) -> Int64:
+    """(1 - a) / (1 + a) for a in (0, 1), Q0.31 to Q0.31 (gemmlowp)."""
+    return saturating_left_shift(_newton_reciprocal(a) - (1 << 29), 2)
+
+
+def exp_on_negative(a: Int64, integer_bits: int) -> Int64:
+    """exp(a) for a <= 0 in Q(integer_bits).(31 - integer_bits); result in Q0.31 (gemmlowp)."""
+    fractional = 31 - integer_bits
+    quarter = np.int64(1) << (fractional - 2)
+    a_mod = (a & (quarter - 1)) - quarter
+    result = _exp_on_interval(a_mod << integer_bits)
+    remainder = a_mod - a
+    for exponent, constant in (
+        (-2, 1672461947),
+        (-1, 1302514674),
+        (0, 790015084),
+        (1, 290630308),
+        (2, 39332535),
+        (3, 720401),
+        (4, 242),
+    ):
+        if integer_bits > exponent:
+            bit = np.int64(1) << (fractional + exponent)
+            scaled = doubling_high_multiply(result, constant)
+            result = np.where(remainder & bit, scaled, result)
+    if integer_bits > 5:
+        clamp = -(np.int64(1) << (fractional + 5))
+        result = np.where(a < clamp, 0, result)
+    return np.where(a == 0, INT32_MAX, result)
+
+
+def _exp_on_interval(a: Int64) -> Int64:
+    """exp(a) for a in [-1/4, 0), Q0.31: fourth-order Taylor series around -1/8 (gemmlowp)."""
+    constant_term, constant_third = 1895147668, 715827883
+    x = a + (1 << 28)
+    x2 = doubling_high_multiply(x, x)
+    x3 = doubling_high_multiply(x2, x)
+    x4 = doubling_high_multiply(x2, x2)
+    x4_over_4 = rounding_divide_by_pot(x4, 2)
+    inner = rounding_divide_by_pot(
+        doubling_high_multiply(x4_over_4 + x3, constant_third) + x2, 1
+    )
+    return constant_term + doubling_high_multiply(constant_term, x + inner)
+
+
+def clamp_int8(x: Any, low: int = -128, high: int = 127) -> NDArray[np.int8]:
+    """int8 of values saturated to [low, high]."""
+    return np.asarray(np.clip(x, low, high), np.int8)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operators. Each class is the one definition of its operator."""
+
+from tinyml.ops.activation import Activation
+from tinyml.ops.add import Add, Sub
+from tinyml.ops.conv2d import Conv2D
+from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
+from tinyml.ops.fully_connected import FullyConnected
+from tinyml.ops.mean import Mean
+from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
+from tinyml.ops.mul import Mul
+from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
+from tinyml.ops.softmax import Softmax
+from tinyml.ops.unary import (
+    HardSwish,
+    LeakyRelu,
+    Logistic,
+    Relu,
+    Relu6,
+    Requantise,
+    Tanh,
+    Unary,
+)
+from tinyml.ops.window import Window
+
+__all__ = [
+    "Activation",
+    "Add",
+    "AveragePool2D",
+    "Concatenation",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "FullyConnected",
+    "HardSwish",
+    "LeakyRelu",
+    "Logistic",
+    "MaxPool2D",
+    "Mean",
+    "Mul",
+    "Pad",
+    "Relu",
+    "Relu6",
+    "Requantise",
+    "Reshape",
+    "Softmax",
+    "Sub",
+    "Tanh",
+    "Transpose",
+    "Unary",
+    "Window",
+]

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addition and subtraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tinyml.ir.fixedpoint import Int64, clamp_int8, quantise_multiplier, requantise
+from tinyml.ir.tensor import Array, Tensor
+from tinyml.ops.binary import Binary
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+
+LEFT_SHIFT = 20
+
+
+@dataclass(frozen=True)
+class AddSub(Binary):
+    """Both inputs are brought to twice the larger input scale with 20 more bits, combined, and
+    requantised. Source: TFLite reference_integer_ops::Add, add_common.cc of TFLite-Micro."""
+
+    kernel_name: ClassVar[str]
+
+    @staticmethod
+    def combine(a: Array, b: Array) -> Array:
+        """The operator on reals or on aligned integers."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _multipliers(
+        ins: Sequence[Tensor], out: Tensor
+    ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        twice = 2 * max(ins[0].q.s, ins[1].q.s)
+        return (
+            quantise_multiplier(ins[0].q.s / twice),
+            quantise_multiplier(ins[1].q.s / twice),
+            quantise_multiplier(twice / ((1 << LEFT_SHIFT) * out.q.s)),
+        )
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return self.activation.run_float(self.combine(inputs[0], inputs[1]))
+
+    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
+        of_a, of_b, of_out = self._multipliers(ins, out)
+        a = self._aligned(inputs[0], ins[0], of_a)
+        b = self._aligned(inputs[1], ins[1], of_b)
+        total = requantise(self.combine(a, b), *of_out) + out.q.z
+        return clamp_int8(total, *self.activation.bounds(out.q))
+
+    @staticmethod
+    def _aligned(x: Array, tensor: Tensor, multiplier: tuple[int, int]) -> Int64:
+        return requantise((x.astype(np.int64) - tensor.q.z) << LEFT_SHIFT, *multiplier)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        of_a, of_b, of_out = self._multipliers(ins, out)
+        low, high = self.activation.bounds(out.q)
+        zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
+        record = c.record([*zero_points, *of_a, *of_b, *of_out, LEFT_SHIFT, low, high])
+        shape = self.c_shape(c, ins, out)
+        c.call(self.kernel_name, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))
+
+
+@dataclass(frozen=True)
+class Add(AddSub):
+    """a + b."""
+
+    kind: ClassVar[str] = "add"
+    tflite_name: ClassVar[str] = "ADD"
+    tflite_options: ClassVar[str] = "AddOptions"
+    onnx_name: ClassVar[str] = "Add"
+    kernel_name: ClassVar[str] = "tml_add_s8"
+
+    @staticmethod
+    def combine(a: Array, b: Array) -> Array:
+        return np.asarray(a + b)
+
+
+@dataclass(frozen=True)
+class Sub(AddSub):
+    """a - b."""
+
+    kind: ClassVar[str] = "sub"
+    tflite_name: ClassVar[str] = "SUB"
+    tflite_options: ClassVar[str] = "SubOptions"
+    onnx_name: ClassVar[str] = "Sub"
+    kernel_name: ClassVar[str] = "tml_sub_s8"
+
+    @staticmethod
+    def combine(a: Array, b: Array) -> Array:
+        return np.asarray(a - b)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What two-input elementwise operators share: broadcasting over equal ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tinyml.ir.operator import Operator, Shape
+from tinyml.ir.tensor import Tensor
+from tinyml.ops.activation import Activation
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+    from tinyml.writers.onnx.builder import OnnxBuilder
+    from tinyml.writers.tflite.builder import TfliteBuilder
+
+
+@dataclass(frozen=True)
+class Binary(Operator):
+    """Inputs a and b of equal rank, at most 4; sizes agree or are 1."""
+
+    activation: Activation = Activation.NONE
+    tflite_name: ClassVar[str]
+    tflite_options: ClassVar[str]
+    onnx_name: ClassVar[str]
+
+    def infer(self, inputs: Sequence[Shape]) -> Shape:
+        a, b = inputs
+        if len(a) != len(b) or len(a) > 4:
+            raise ValueError(f"{self.kind}: shapes {a} and {b} need one rank, at most 4")
+        if any(i != j and 1 not in (i, j) for i, j in zip(a, b, strict=True)):
+            raise ValueError(f"{self.kind}: shapes {a} and {b} do not broadcast")
+        return tuple(max(i, j) for i, j in zip(a, b, strict=True))
+
+    def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.operator(
+            self.tflite_name,
+            [b.tensor(ins[0]), b.tensor(ins[1])],
+            [b.tensor(out)],
+            self.tflite_options,
+            fusedActivationFunction=b.activation(self.activation),
+        )
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        value = b.node(self.onnx_name, [b.read(ins[0]), b.read(ins[1])])
+        b.write(out, self.activation.to_onnx(b, value))
+
+    def c_shape(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> str:
+        """The tml_broadcast_t of this node."""
+        dims = (1,) * (4 - len(out.shape)) + out.shape
+        return c.shape(
+            "tml_broadcast_t",
+            {
+                "dims": dims,
+                "stride_a": broadcast_strides(ins[0].shape),
+                "stride_b": broadcast_strides(ins[1].shape),
+            },
+        )
+
+
+def broadcast_strides(shape: Shape) -> tuple[int, ...]:
+    """Element strides over 4 dimensions; 0 where the size is 1."""
+    strides, step = [], 1
+    for size in reversed((1,) * (4 - len(shape)) + shape):
+        strides.append(0 if size == 1 else step)
+        step *= size
+    return tuple(reversed(strides))

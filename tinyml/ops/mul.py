@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multiplication."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tinyml.ir.fixedpoint import clamp_int8, quantise_multiplier, requantise
+from tinyml.ir.tensor import Array, Tensor
+from tinyml.ops.binary import Binary
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+
+
+@dataclass(frozen=True)
+class Mul(Binary):
+    """a * b. Source: TFLite reference_integer_ops::Mul."""
+
+    kind: ClassVar[str] = "mul"
+    tflite_name: ClassVar[str] = "MUL"
+    tflite_options: ClassVar[str] = "MulOptions"
+    onnx_name: ClassVar[str] = "Mul"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return self.activation.run_float(np.asarray(inputs[0] * inputs[1]))
+
+    @staticmethod
+    def _multiplier(ins: Sequence[Tensor], out: Tensor) -> tuple[int, int]:
+        return quantise_multiplier(ins[0].q.s * ins[1].q.s / out.q.s)
+
+    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
+        a = inputs[0].astype(np.int64) - ins[0].q.z
+        b = inputs[1].astype(np.int64) - ins[1].q.z
+        scaled = requantise(a * b, *self._multiplier(ins, out)) + out.q.z
+        return clamp_int8(scaled, *self.activation.bounds(out.q))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        low, high = self.activation.bounds(out.q)
+        zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
+        record = c.record([*zero_points, *self._multiplier(ins, out), low, high])
+        shape = self.c_shape(c, ins, out)
+        c.call("tml_mul_s8", shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax over the innermost axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tinyml.ir.fixedpoint import (
+    clamp_int8,
+    doubling_high_multiply,
+    exp_on_negative,
+    input_radius,
+    one_over_one_plus_x,
+    quantise_multiplier,
+    requantise,
+    rounding_divide_by_pot,
+)
+from tinyml.ir.operator import Operator, Rule, Shape
+from tinyml.ir.tensor import Array, Quantisation, Tensor
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+    from tinyml.writers.onnx.builder import OnnxBuilder
+    from tinyml.writers.tflite.builder import TfliteBuilder
+
+INPUT_INTEGER_BITS = 5
+SUM_INTEGER_BITS = 12
+
+
+@dataclass(frozen=True)
+class Softmax(Operator):
+    """Input x (..., depth); output scale 1/256, zero point -128.
+
+    Source: TFLite reference_ops::Softmax for int8, on gemmlowp fixed point.
+    """
+
+    kind: ClassVar[str] = "softmax"
+    rule: ClassVar[Rule] = Rule.FIXED
+
+    def fixed_quantisation(self) -> Quantisation:
+        return Quantisation.per_tensor(1.0 / 256, -128)
+
+    def infer(self, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0]
+        exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+    @staticmethod
+    def _scaling(x: Tensor) -> tuple[int, int, int]:
+        """Multiplier, shift and the smallest difference that counts."""
+        real = min(x.q.s * (1 << (31 - INPUT_INTEGER_BITS)), (1 << 31) - 1.0)
+        multiplier, shift = quantise_multiplier(real)
+        return multiplier, shift, -input_radius(INPUT_INTEGER_BITS, shift)
+
+    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
+        multiplier, shift, diff_min = self._scaling(ins[0])
+        x = inputs[0].astype(np.int64)
+        diff = x - x.max(axis=-1, keepdims=True)
+        counts = diff >= diff_min
+        scaled = requantise(np.where(counts, diff, 0), multiplier, shift)
+        exponentials = np.where(counts, exp_on_negative(scaled, INPUT_INTEGER_BITS), 0)
+        terms = rounding_divide_by_pot(exponentials, SUM_INTEGER_BITS)
+        total = terms.sum(axis=-1, keepdims=True)
+        # The reciprocal of the sum as a fraction in (1/2, 1) and a power of two.
+        headroom = 32 - np.floor(np.log2(total)).astype(np.int64) - 1
+        fraction = one_over_one_plus_x((total << headroom) - (1 << 31))
+        product = doubling_high_multiply(exponentials, fraction)
+        bits = SUM_INTEGER_BITS - headroom + 31 - 8
+        result = rounding_divide_by_pot(product, bits) - 128
+        return clamp_int8(np.where(counts, result, -128))
+
+    def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.operator("SOFTMAX", [b.tensor(ins[0])], [b.tensor(out)], "SoftmaxOptions", beta=1.0)
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        axis = b.axis(len(out.shape) - 1, len(out.shape))
+        b.write(out, b.node("Softmax", [b.read(ins[0])], axis=axis))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        depth = out.shape[-1]
+        shape = c.shape("tml_softmax_t", {"rows": out.elements // depth, "depth": depth})
+        record = c.record(list(self._scaling(ins[0])))
+        c.call("tml_softmax_s8", shape, record, c.read(ins[0]), c.write(out))

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elementwise functions of one int8 tensor. In C each is a table of its 256 results."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tinyml.ir.fixedpoint import (
+    INT32_MAX,
+    Int64,
+    clamp_int8,
+    exp_on_negative,
+    input_radius,
+    one_minus_x_over_one_plus_x,
+    one_over_one_plus_x,
+    quantise_multiplier,
+    requantise,
+    rounding_divide_by_pot,
+)
+from tinyml.ir.operator import Operator, Rule, Shape
+from tinyml.ir.tensor import Array, Quantisation, Tensor
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+    from tinyml.writers.onnx.builder import OnnxBuilder
+    from tinyml.writers.tflite.builder import TfliteBuilder
+
+ALL_INT8 = np.arange(-128, 128).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Unary(Operator):
+    """One input, an output of the same shape."""
+
+    tflite_name: ClassVar[str]
+    tflite_options: ClassVar[str | None] = None
+    onnx_name: ClassVar[str]
+
+    def infer(self, inputs: Sequence[Shape]) -> Shape:
+        return inputs[0]
+
+    @abstractmethod
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        """The int8 result for each integer of ``x``."""
+
+    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
+        return self.map_int8(inputs[0].astype(np.int64), ins[0].q, out.q)
+
+    def tflite_attributes(self) -> dict[str, Any]:
+        """Fields of the TFLite options table."""
+        return {}
+
+    def onnx_attributes(self) -> dict[str, Any]:
+        """Attributes of the ONNX operator."""
+        return {}
+
+    def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.operator(
+            self.tflite_name,
+            [b.tensor(ins[0])],
+            [b.tensor(out)],
+            self.tflite_options,
+            **self.tflite_attributes(),
+        )
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.write(out, b.node(self.onnx_name, [b.read(ins[0])], **self.onnx_attributes()))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        table = self.map_int8(ALL_INT8.astype(np.int64), ins[0].q, out.q)
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        c.call("tml_table_s8", shape, c.record([], table), c.read(ins[0]), c.write(out))
+
+
+def _q4_input(x: Int64, source: Quantisation) -> tuple[Int64, Array, Array]:
+    """The input in Q4.27, and where it lies beyond the representable radius on either side."""
+    multiplier, shift = quantise_multiplier(source.s * (1 << 27))
+    radius = input_radius(4, shift)
+    centred = x - source.z
+    inside = np.clip(centred, -radius, radius)
+    return requantise(inside, multiplier, shift), centred <= -radius, centred >= radius
+
+
+@dataclass(frozen=True)
+class Logistic(Unary):
+    """1 / (1 + exp(-x)); output scale 1/256, zero point -128.
+
+    Source: TFLite reference_integer_ops::Logistic, gemmlowp::logistic.
+    """
+
+    kind: ClassVar[str] = "logistic"
+    rule: ClassVar[Rule] = Rule.FIXED
+    tflite_name: ClassVar[str] = "LOGISTIC"
+    onnx_name: ClassVar[str] = "Sigmoid"
+
+    def fixed_quantisation(self) -> Quantisation:
+        return Quantisation.per_tensor(1.0 / 256, -128)
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0].astype(np.float64)
+        return np.asarray(np.exp(-np.logaddexp(0.0, -x)), np.float32)
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        q4, below, above = _q4_input(x, source)
+        positive = one_over_one_plus_x(exp_on_negative(-np.abs(q4), 4))
+        result = np.where(q4 > 0, positive, INT32_MAX - positive)
+        result = np.where(q4 == 0, 1 << 30, result)
+        rounded = rounding_divide_by_pot(result, 23) - 128
+        return clamp_int8(np.where(below, -128, np.where(above, 127, rounded)))
+
+
+@dataclass(frozen=True)
+class Tanh(Unary):
+    """Hyperbolic tangent; output scale 1/128, zero point 0.
+
+    Source: TFLite reference_integer_ops::Tanh, gemmlowp::tanh.
+    """
+
+    kind: ClassVar[str] = "tanh"
+    rule: ClassVar[Rule] = Rule.FIXED
+    tflite_name: ClassVar[str] = "TANH"
+    onnx_name: ClassVar[str] = "Tanh"
+
+    def fixed_quantisation(self) -> Quantisation:
+        return Quantisation.per_tensor(1.0 / 128, 0)
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return np.asarray(np.tanh(inputs[0]))
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        q4, below, above = _q4_input(x, source)
+        # Doubling the argument costs one integer bit and leaves the raw value as it is.
+        positive = one_minus_x_over_one_plus_x(exp_on_negative(-np.abs(q4), 5))
+        result = np.where(q4 < 0, -positive, positive)
+        result = np.where(q4 == 0, 0, result)
+        rounded = rounding_divide_by_pot(result, 24)
+        return clamp_int8(np.where(below, -128, np.where(above, 127, rounded)))
+
+
+@dataclass(frozen=True)
+class Relu(Unary):
+    """max(x, 0), where it cannot be fused into its producer.
+
+    Source: TFLite reference_ops::QuantizedReluX.
+    """
+
+    kind: ClassVar[str] = "relu"
+    tflite_name: ClassVar[str] = "RELU"
+    onnx_name: ClassVar[str] = "Relu"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return np.maximum(inputs[0], 0.0)
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        multiplier, shift = quantise_multiplier(source.s / target.s)
+        scaled = requantise(x - source.z, multiplier, shift) + target.z
+        return clamp_int8(scaled, low=max(-128, target.z))
+
+
+@dataclass(frozen=True)
+class Relu6(Unary):
+    """min(max(x, 0), 6), where it cannot be fused. Keeps the input's scale: TFLite-Micro's
+    RELU6 does not rescale."""
+
+    kind: ClassVar[str] = "relu6"
+    rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
+    tflite_name: ClassVar[str] = "RELU6"
+    onnx_name: ClassVar[str] = "Clip"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return np.clip(inputs[0], 0.0, 6.0)
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        six = int(np.clip(source.z + np.floor(6.0 / source.s + 0.5), -128, 127))
+        return clamp_int8(x, low=source.z, high=six)
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.write(out, b.node("Clip", [b.read(ins[0]), b.scalar(0.0), b.scalar(6.0)]))
+
+
+@dataclass(frozen=True)
+class LeakyRelu(Unary):
+    """x where positive, alpha * x elsewhere. Source: TFLite reference_ops::QuantizeLeakyRelu."""
+
+    alpha: float = 0.01
+    kind: ClassVar[str] = "leaky_relu"
+    tflite_name: ClassVar[str] = "LEAKY_RELU"
+    tflite_options: ClassVar[str | None] = "LeakyReluOptions"
+    onnx_name: ClassVar[str] = "LeakyRelu"
+
+    def tflite_attributes(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    def onnx_attributes(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0]
+        return np.asarray(np.where(x > 0, x, np.float32(self.alpha) * x))
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        # TFLite forms both multipliers in single precision.
+        in_scale, out_scale = np.float32(source.s), np.float32(target.s)
+        slope = quantise_multiplier(float(in_scale * np.float32(self.alpha) / out_scale))
+        identity = quantise_multiplier(float(in_scale / out_scale))
+        centred = x - source.z
+        scaled = np.where(
+            centred >= 0, requantise(centred, *identity), requantise(centred, *slope)
+        )
+        return clamp_int8(scaled + target.z)
+
+
+@dataclass(frozen=True)
+class HardSwish(Unary):
+    """x * min(max(x + 3, 0), 6) / 6. Source: TFLite reference_ops::HardSwish on int16."""
+
+    kind: ClassVar[str] = "hard_swish"
+    tflite_name: ClassVar[str] = "HARD_SWISH"
+    tflite_options: ClassVar[str | None] = "HardSwishOptions"
+    onnx_name: ClassVar[str] = "HardSwish"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0]
+        return np.asarray(x * np.clip(x + 3, 0, 6) / 6, np.float32)
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        high_resolution = np.float32(1.0 / 128.0) * np.float32(source.s)
+        to_output, output_exponent = _int16_multiplier(high_resolution / np.float32(target.s))
+        reluish_scale = np.float32(3.0 / 32768.0)
+        to_reluish, reluish_exponent = _int16_multiplier(high_resolution / reluish_scale)
+        value = (x - source.z) << 7
+        preshift = _doubling_high_multiply16(value, to_output)
+        reluish = value
+        if reluish_exponent > 0:
+            reluish = _saturate16(reluish << (reluish_exponent - 1))
+        reluish = _doubling_high_multiply16(reluish, to_reluish)
+        if reluish_exponent > 0:
+            reluish = _saturate16(reluish << 1)
+        if reluish_exponent < 0:
+            reluish = rounding_divide_by_pot(reluish, -reluish_exponent)
+        gate = (reluish + (1 << 15)) >> 1
+        product = gate * preshift
+        truncated = np.where(product >= 0, product >> 15, -((-product) >> 15))
+        return clamp_int8(rounding_divide_by_pot(truncated, -output_exponent) + target.z)
+
+
+def _int16_multiplier(real: np.float32) -> tuple[int, int]:
+    multiplier, exponent = quantise_multiplier(float(real))
+    return min((multiplier + (1 << 15)) >> 16, 32767), exponent
+
+
+def _saturate16(x: Int64) -> Int64:
+    return np.clip(x, -32768, 32767)
+
+
+def _doubling_high_multiply16(a: Int64, b: int) -> Int64:
+    product = a * b
+    nudged = product + np.where(product >= 0, 1 << 14, 1 - (1 << 14))
+    return _saturate16(np.where(nudged >= 0, nudged >> 15, -((-nudged) >> 15)))
+
+
+@dataclass(frozen=True)
+class Requantise(Unary):
+    """The same reals on another int8 grid. Source: TFLite reference_ops::Requantize."""
+
+    kind: ClassVar[str] = "requantise"
+    tflite_name: ClassVar[str] = "QUANTIZE"
+    onnx_name: ClassVar[str] = "Identity"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return inputs[0]
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        multiplier, shift = quantise_multiplier(source.s / target.s)
+        return clamp_int8(requantise(x - source.z, multiplier, shift) + target.z)
+

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What convolutions and the fully connected operator share: weights, bias, requantisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyml.errors import QuantisationError
+from tinyml.ir.fixedpoint import (
+    INT32_MAX,
+    INT32_MIN,
+    Int64,
+    clamp_int8,
+    quantise_multipliers,
+    requantise,
+    wrap32,
+)
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+from tinyml.ops.activation import Activation
+
+if TYPE_CHECKING:
+    from tinyml.writers.c.emitter import CEmitter
+
+
+def output_multipliers(ins: Sequence[Tensor], out: Tensor) -> tuple[Int64, Int64]:
+    """Multiplier and shift of each output channel: input scale * weight scale / output scale,
+    in double precision over float32 scales (TFLite PopulateConvolutionQuantizationParams)."""
+    weights = np.asarray(ins[1].q.scale, np.float64)
+    return quantise_multipliers(ins[0].q.s * weights / out.q.s)
+
+
+def finish_accumulators(
+    accumulators: Array, bias: Array, ins: Sequence[Tensor], out: Tensor, activation: Activation
+) -> Array:
+    """Bias, requantisation, zero point and clamp.
+
+    Args:
+        accumulators: (..., channels), exact sums as float64 or integers.
+        bias: int32 (channels,).
+    """
+    total = wrap32(accumulators.astype(np.int64) + bias.astype(np.int64))
+    multiplier, shift = output_multipliers(ins, out)
+    scaled = requantise(total, multiplier, shift) + out.q.z
+    return clamp_int8(scaled, *activation.bounds(out.q))
+
+
+def quantise_weights(
+    weights: Tensor, bias: Tensor, axis: int, input_quant: Quantisation
+) -> dict[int, Tensor]:
+    """int8 weights symmetric per channel of ``axis`` in [-127, 127], and the int32 bias.
+
+    Returns:
+        {1: weights, 2: bias} with bias scale = input scale * weight scale.
+
+    Raises:
+        QuantisationError: a bias does not fit int32 at its scale.
+    """
+    values = weights.values.astype(np.float64)
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    peak = np.max(np.abs(values), axis=others)
+    # A channel of zeros takes any scale; 1 keeps its bias exact enough.
+    scale = (np.where(peak > 0, peak, 127.0) / 127.0).astype(np.float32)
+    # A tiny channel with a large bias would overflow int32: give it a coarser scale.
+    floor = np.abs(bias.values.astype(np.float64)) / (2.0**30 * input_quant.s)
+    scale = np.maximum(scale, np.float32(floor))
+    quant = Quantisation.per_channel(scale, axis)
+    made = np.clip(quant.quantise(weights.values), -127, 127)
+    bias_scale = input_quant.s * scale.astype(np.float64)
+    reals = bias.values.astype(np.float64) / bias_scale
+    integers = np.rint(reals)
+    if np.any(integers < INT32_MIN) or np.any(integers > INT32_MAX):
+        raise QuantisationError(f"the bias '{bias.name}' does not fit 32 bits")
+    return {
+        1: replace(weights, dtype=DType.INT8, data=made, quant=quant),
+        2: replace(
+            bias,
+            dtype=DType.INT32,
+            data=integers.astype(np.int32),
+            quant=Quantisation.per_channel(bias_scale, 0),
+        ),
+    }
+
+
+def c_record(
+    c: CEmitter, ins: Sequence[Tensor], out: Tensor, activation: Activation
+) -> str:
+    """Appends the record described at tml_matmul_data_t."""
+    multiplier, shift = output_multipliers(ins, out)
+    low, high = activation.bounds(out.q)
+    return c.record(
+        [ins[0].q.z, out.q.z, low, high],
+        ins[2].values,
+        multiplier.astype(np.int32),
+        shift.astype(np.int8),
+        ins[1].values,
+    )

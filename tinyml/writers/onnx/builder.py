@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary in which operators spell themselves as ONNX.
+
+Activations of rank 4 are NHWC in the graph and NCHW here, the layout of ONNX convolutions and
+of the user's own model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from tinyml.ir.tensor import Array, DType, Tensor
+from tinyml.ops.window import Window
+
+OPSET = 21
+IR_VERSION = 10
+_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+_TYPES = {
+    DType.FLOAT32: TensorProto.FLOAT,
+    DType.INT8: TensorProto.INT8,
+    DType.INT32: TensorProto.INT32,
+}
+
+
+class OnnxBuilder:
+    """Collects the nodes and initialisers of one ONNX graph.
+
+    Args:
+        name: the graph's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._initialisers: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._reals: dict[str, str] = {}
+        self._count = 0
+
+    @staticmethod
+    def order(rank: int) -> tuple[int, ...]:
+        """For each ONNX axis, the graph axis it is."""
+        return _TO_NCHW if rank == 4 else tuple(range(rank))
+
+    def axis(self, axis: int, rank: int) -> int:
+        """The ONNX axis that a graph axis becomes."""
+        return self.order(rank).index(axis)
+
+    def _info(self, tensor: Tensor) -> onnx.ValueInfoProto:
+        shape = [tensor.shape[i] for i in self.order(len(tensor.shape))]
+        return helper.make_tensor_value_info(tensor.name, _TYPES[tensor.dtype], shape)
+
+    def input(self, tensor: Tensor) -> None:
+        """Declares a model input."""
+        self._inputs.append(self._info(tensor))
+
+    def output(self, tensor: Tensor) -> None:
+        """Declares a model output."""
+        self._outputs.append(self._info(tensor))
+
+    def initialiser(self, array: Array, name: str = "") -> str:
+        """Stores values as they are and returns their name."""
+        self._count += 1
+        name = name or f"const_{self._count}"
+        self._initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def scalar(self, value: float) -> str:
+        """A float32 scalar."""
+        return self.initialiser(np.array(value, np.float32))
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A vector of int64."""
+        return self.initialiser(np.array(values, np.int64))
+
+    def node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Appends an operator with one output and returns that output's name."""
+        self._count += 1
+        output = f"{kind}_{self._count}"
+        self._append(kind, inputs, output, attributes)
+        return output
+
+    def _append(
+        self, kind: str, inputs: Sequence[str], output: str, attributes: dict[str, Any]
+    ) -> None:
+        self._nodes.append(
+            helper.make_node(kind, list(inputs), [output], name=f"{output}_node", **attributes)
+        )
+
+    def read(self, tensor: Tensor) -> str:
+        """The float value of a tensor: an activation, or a constant in ONNX layout."""
+        if tensor.data is not None:
+            return self.constant(tensor, self.order(len(tensor.shape)))
+        if tensor.name not in self._reals:
+            parameters = self._parameters(tensor)
+            self._reals[tensor.name] = self.node(
+                "DequantizeLinear", [tensor.name, *parameters]
+            )
+        return self._reals[tensor.name]
+
+    def constant(self, tensor: Tensor, permutation: Sequence[int]) -> str:
+        """The float value of an integer constant whose axes are permuted first."""
+        data = tensor.values.transpose(permutation)
+        stored = self.initialiser(data, f"{tensor.name}_{self._count}")
+        axis = tensor.q.axis
+        attributes = {} if axis is None else {"axis": tuple(permutation).index(axis)}
+        return self.node("DequantizeLinear", [stored, *self._parameters(tensor)], **attributes)
+
+    def write(self, tensor: Tensor, value: str) -> None:
+        """Quantises a float value into the graph's tensor."""
+        self._append("QuantizeLinear", [value, *self._parameters(tensor)], tensor.name, {})
+
+    def _parameters(self, tensor: Tensor) -> list[str]:
+        scale = np.array(tensor.q.scale, np.float32)
+        zero = np.array(tensor.q.zero_point, tensor.dtype.numpy)
+        if tensor.q.axis is None:
+            scale, zero = scale.reshape(()), zero.reshape(())
+        return [self.initialiser(scale), self.initialiser(zero)]
+
+    @staticmethod
+    def window(window: Window) -> dict[str, Any]:
+        """The attributes of a convolution or pooling window."""
+        top, bottom, left, right = window.padding
+        return {
+            "kernel_shape": list(window.kernel),
+            "strides": list(window.stride),
+            "dilations": list(window.dilation),
+            "pads": [top, left, bottom, right],
+        }
+
+    def to_nhwc(self, value: str, shape: Sequence[int]) -> str:
+        """A rank-4 value in the graph's layout; other ranks unchanged."""
+        return self.node("Transpose", [value], perm=_TO_NHWC) if len(shape) == 4 else value
+
+    def to_nchw(self, value: str, shape: Sequence[int]) -> str:
+        """The inverse of `to_nhwc`."""
+        return self.node("Transpose", [value], perm=_TO_NCHW) if len(shape) == 4 else value
+
+    def finish(self) -> bytes:
+        """The serialised model, after ONNX's own checker has passed it."""
+        graph = helper.make_graph(
+            self._nodes, self._name, self._inputs, self._outputs, self._initialisers
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="tinyml",
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString())
