@@ -11,6 +11,7 @@ from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
 from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
 from tinyml.ops.softmax import Softmax
+from tinyml.ops.table import Table
 from tinyml.ops.unary import (
     HardSwish,
     LeakyRelu,
@@ -44,6 +45,7 @@ __all__ = [
     "Reshape",
     "Softmax",
     "Sub",
+    "Table",
     "Tanh",
     "Transpose",
     "Unary",

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from tinyml.ir.tensor import Array, Quantisation
 
 if TYPE_CHECKING:
+    from tinyml.ir.operator import Operator
     from tinyml.writers.onnx.builder import OnnxBuilder
 
 
@@ -48,3 +50,8 @@ class Activation(Enum):
             return b.node("Relu", [value])
         bounds = [b.scalar(0.0), b.scalar(6.0)]
         return b.node("Clip", [value, *bounds])
+
+
+def with_activation(op: Operator, activation: Activation) -> Operator:
+    """The operator, one with a field ``activation``, with that activation fused."""
+    return cast("Operator", replace(cast("Any", op), activation=activation))

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a float ONNX model into a float Graph.
+
+Tensors keep the layout of the file. Convolutions and pooling are NHWC in the Graph, so each is
+wrapped in two transposes here; the pass `cancel_transposes` removes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from tinyml.errors import ImportModelError
+from tinyml.importers.onnx.operators import (
+    SUPPORTED,
+    TRANSLATORS,
+    Unsupported,
+    attributes_of,
+)
+from tinyml.ir.graph import Graph, Node
+from tinyml.ir.operator import Operator
+from tinyml.ir.tensor import Array, Tensor
+
+# Larger folded constants are almost surely a mistake (a Tile or Expand of an activation shape).
+_MAX_FOLDED_ELEMENTS = 1 << 24
+
+
+def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
+    """A float Graph of an ONNX model with static shapes.
+
+    Args:
+        source: a file, or its bytes.
+        name: the graph's name; the file's stem by default. Made a C identifier.
+
+    Raises:
+        ImportModelError: the file is corrupt, has dynamic shapes, or uses an operator the
+            compiler does not support.
+    """
+    label = name or (source.stem if isinstance(source, Path) else "model")
+    model = _load(source)
+    _settle_batch(model)
+    try:
+        model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:
+        raise ImportModelError(
+            f"the shapes of '{label}' do not fit together: {_first_line(error)}",
+            "Run onnx.checker on the file; re-export it if that fails too.",
+        ) from None
+    translation = Translation(identifier(label), model)
+    translation.translate()
+    return translation.graph
+
+
+def identifier(text: str) -> str:
+    """The text as a C identifier."""
+    cleaned = re.sub(r"\W+", "_", text).strip("_").lower()
+    return cleaned if cleaned and not cleaned[0].isdigit() else f"m_{cleaned}".rstrip("_")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _load(source: Path | bytes) -> onnx.ModelProto:
+    label = source if isinstance(source, Path) else "the model"
+    try:
+        model = onnx.load(source) if isinstance(source, Path) else onnx.load_from_string(source)
+    except FileNotFoundError as error:
+        raise ImportModelError(f"{error.filename or label} does not exist") from None
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ImportModelError(
+            f"{label} is no readable ONNX file: {_first_line(error)}",
+            "It may be truncated; export or download it again.",
+        ) from None
+    if not model.graph.node:
+        raise ImportModelError(
+            f"{label} holds no operators", "It may be truncated; export or download it again."
+        )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ImportModelError(
+            f"{label} is no valid ONNX model: {_first_line(error)}",
+            "Export it again with a released exporter.",
+        ) from None
+    return model
+
+
+def _settle_batch(model: onnx.ModelProto) -> None:
+    """Sets an unnamed or symbolic batch size to 1; refuses other dynamic sizes."""
+    constants = {i.name for i in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name in constants:
+            continue
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                continue
+            if axis > 0:
+                raise ImportModelError(
+                    f"input '{value.name}' has no fixed size on axis {axis} "
+                    f"('{dim.dim_param or '?'}')",
+                    "Microcontroller memory is planned at compile time: export with fixed shapes.",
+                )
+            dim.dim_value = 1
+    # Shapes recorded by the exporter may still carry the symbol.
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+class Translation:
+    """The state of one import: what the translators of `operators.py` work on.
+
+    Args:
+        name: the graph's name.
+        model: a checked model with inferred shapes.
+    """
+
+    def __init__(self, name: str, model: onnx.ModelProto) -> None:
+        self.graph = Graph(name, {}, [], [], [])
+        self._model = model
+        self._opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        self._constants: dict[str, Array] = {
+            i.name: numpy_helper.to_array(i) for i in model.graph.initializer
+        }
+        # The tensor that stands for an ONNX value.
+        self._values: dict[str, str] = {}
+        self._layer = ""
+
+    def translate(self) -> None:
+        """Fills the graph."""
+        for value in self._model.graph.input:
+            if value.name not in self._constants:
+                self._input(value)
+        unsupported: list[str] = []
+        for index, node in enumerate(self._model.graph.node):
+            self._layer = node.name or f"{node.op_type}_{index}"
+            if self._fold(node):
+                continue
+            translator = TRANSLATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            if translator is None:
+                unsupported.append(f"{node.op_type} (layer '{self._layer}')")
+                for output in node.output:  # go on, to report every unsupported layer at once
+                    self._values[output] = ""
+                continue
+            if any(self._values.get(i) == "" for i in node.input):
+                for output in node.output:
+                    self._values[output] = ""
+                continue
+            try:
+                translator(self, node)
+            except (Unsupported, ValueError) as error:
+                unsupported.append(f"{node.op_type} (layer '{self._layer}'): {error}")
+                for output in node.output:
+                    self._values[output] = ""
+        if unsupported:
+            raise ImportModelError(
+                "unsupported: " + "; ".join(unsupported),
+                f"Supported ONNX operators: {', '.join(SUPPORTED)}.",
+            )
+        for value in self._model.graph.output:
+            if value.name in self._constants:
+                raise ImportModelError(f"output '{value.name}' does not depend on any input")
+            self.graph.outputs.append(self._values[value.name])
+        self.graph.sweep()
+        self.graph.check()
+
+    def _input(self, value: onnx.ValueInfoProto) -> None:
+        kind = value.type.tensor_type.elem_type
+        if kind != onnx.TensorProto.FLOAT:
+            raise ImportModelError(
+                f"input '{value.name}' is {onnx.TensorProto.DataType.Name(kind)}",
+                "The float importer takes float32 inputs.",
+            )
+        shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        if shape and shape[0] != 1:
+            raise ImportModelError(
+                f"input '{value.name}' has batch size {shape[0]}",
+                "Export the model with batch size 1.",
+            )
+        name = self.graph.add(Tensor(identifier(value.name), shape))
+        self.graph.inputs.append(name)
+        self._values[value.name] = name
+
+    def _fold(self, node: onnx.NodeProto) -> bool:
+        """Evaluates a node whose result does not depend on the inputs."""
+        if node.op_type == "Shape":
+            shape = self.shape(node.input[0])
+            attributes = attributes_of(node)
+            start, end = attributes.get("start", 0), attributes.get("end", len(shape))
+            self._constants[node.output[0]] = np.array(shape[start:end], np.int64)
+            return True
+        if not all(i == "" or i in self._constants for i in node.input):
+            return False
+        if node.op_type.startswith("Random"):
+            return False
+        bare = helper.make_model(
+            helper.make_graph(
+                [node],
+                "fold",
+                [
+                    helper.make_tensor_value_info(
+                        i, helper.np_dtype_to_tensor_dtype(self._constants[i].dtype), None
+                    )
+                    for i in dict.fromkeys(node.input)
+                    if i
+                ],
+                [onnx.ValueInfoProto(name=o) for o in node.output if o],
+            ),
+            opset_imports=self._model.opset_import,
+        )
+        feeds = {i: self._constants[i] for i in node.input if i}
+        results = ReferenceEvaluator(bare).run(None, feeds)
+        for output, result in zip([o for o in node.output if o], results, strict=True):
+            array = np.asarray(result)
+            if array.size > _MAX_FOLDED_ELEMENTS:
+                raise ImportModelError(f"constant '{output}' has {array.size} elements")
+            self._constants[output] = array
+        return True
+
+    # What translators use.
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self._opset
+
+    def is_constant(self, value: str) -> bool:
+        """Whether an ONNX value is known at compile time."""
+        return value in self._constants
+
+    def constant(self, node: onnx.NodeProto, index: int) -> Array | None:
+        """The constant given as an input, None when the input is left out.
+
+        Raises:
+            Unsupported: the input is computed at run time.
+        """
+        if index >= len(node.input) or not node.input[index]:
+            return None
+        if node.input[index] not in self._constants:
+            raise Unsupported(f"input {index} must be a constant")
+        return self._constants[node.input[index]]
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """The shape of an ONNX value."""
+        if value in self._constants:
+            return tuple(self._constants[value].shape)
+        return self.graph.tensors[self._values[value]].shape
+
+    def read(self, value: str) -> str:
+        """The tensor of an ONNX value; constants become float32 constants."""
+        if value in self._constants:
+            data = np.asarray(self._constants[value], np.float32)
+            return self.store(value, data)
+        return self._values[value]
+
+    def store(self, name: str, data: Array) -> str:
+        """A new float32 constant."""
+        array = np.ascontiguousarray(data, np.float32)
+        return self.graph.add(Tensor(identifier(name), tuple(array.shape), data=array))
+
+    def apply(self, op: Operator, inputs: Sequence[str], name: str = "") -> str:
+        """Appends a node and returns its output tensor."""
+        shape = op.infer([self.graph.tensors[i].shape for i in inputs])
+        output = self.graph.add(Tensor(identifier(name or f"{self._layer}_{op.kind}"), shape))
+        self.graph.nodes.append(Node(op, tuple(inputs), output, self._layer))
+        return output
+
+    def bind(self, value: str, tensor: str) -> None:
+        """States that a tensor is an ONNX value."""
+        self._values[value] = tensor
+

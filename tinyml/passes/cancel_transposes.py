@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes images NHWC throughout.
+
+Requires: a float graph in which transposes surround NHWC operators.
+Ensures: no transpose is left between a graph input and its only reader, nor two in a row.
+Rules, applied until none fits:
+ 1. A transpose of a transpose is one transpose; of nothing, none.
+ 2. A transpose that moves only sizes of 1 is a reshape, once no other rule fits; a reshape of a
+    reshape is one reshape.
+ 3. Elementwise operators, concatenation and padding move above a transpose.
+ 4. A transpose, flattened into a fully connected layer, becomes a permutation of its weights.
+ 5. A transpose of a graph input, or making a graph output, becomes part of the model's contract
+    (`Graph.source_layout`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tinyml.ir.graph import Graph, Node
+from tinyml.ir.operator import Operator
+from tinyml.ir.tensor import Tensor
+from tinyml.ops import Concatenation, FullyConnected, Pad, Reshape, Transpose, Unary
+from tinyml.ops.binary import Binary
+from tinyml.passes.manager import Pass
+
+Permutation = tuple[int, ...]
+
+
+def _inverse(permutation: Permutation) -> Permutation:
+    return tuple(int(i) for i in np.argsort(permutation))
+
+
+def _compose(first: Permutation, second: Permutation) -> Permutation:
+    """The permutation of applying ``first``, then ``second``."""
+    return tuple(first[i] for i in second)
+
+
+class CancelTransposes(Pass):
+    """See the module."""
+
+    def run(self, graph: Graph) -> None:
+        changed = True
+        while changed:
+            graph.sweep()
+            changed = (
+                any(self._rewrite(graph, node) for node in list(graph.nodes))
+                or any(self._adopt_input(graph, name) for name in list(graph.inputs))
+                or any(self._as_reshape(graph, node) for node in list(graph.nodes))
+            )
+        for name in list(graph.outputs):
+            self._adopt_output(graph, name)
+
+    def ensures(self, graph: Graph) -> str | None:
+        for node in graph.nodes:
+            producer = graph.producer(node.inputs[0])
+            if isinstance(node.op, Transpose) and isinstance(
+                producer.op if producer else None, Transpose
+            ):
+                return f"two transposes in a row at '{node.name}'"
+        return None
+
+    def _rewrite(self, graph: Graph, node: Node) -> bool:
+        if node not in graph.nodes:
+            return False
+        if isinstance(node.op, Transpose):
+            return self._transpose(graph, node)
+        if isinstance(node.op, Reshape):
+            return self._reshape(graph, node)
+        if isinstance(node.op, FullyConnected):
+            return self._fully_connected(graph, node)
+        if isinstance(node.op, Unary | Binary | Concatenation | Pad):
+            return self._sink(graph, node)
+        return False
+
+    @staticmethod
+    def _transpose(graph: Graph, node: Node) -> bool:
+        assert isinstance(node.op, Transpose)
+        permutation = node.op.permutation
+        if permutation == tuple(range(len(permutation))):
+            graph.rename_reads(node.output, node.inputs[0])
+            graph.replace_nodes([node], [])
+            return True
+        producer = graph.producer(node.inputs[0])
+        if producer is not None and isinstance(producer.op, Transpose):
+            op = Transpose(_compose(producer.op.permutation, permutation))
+            graph.replace_nodes([node], [replace(node, op=op, inputs=producer.inputs)])
+            return True
+        return False
+
+    @staticmethod
+    def _as_reshape(graph: Graph, node: Node) -> bool:
+        """Rule 2."""
+        if not isinstance(node.op, Transpose):
+            return False
+        shape = graph.ins(node)[0].shape
+        moved = [i for i in node.op.permutation if shape[i] != 1]
+        if moved != sorted(moved):
+            return False
+        graph.replace_nodes([node], [replace(node, op=Reshape(graph.out(node).shape))])
+        return True
+
+    @staticmethod
+    def _reshape(graph: Graph, node: Node) -> bool:
+        source = graph.ins(node)[0]
+        if graph.out(node).shape == source.shape:
+            graph.rename_reads(node.output, source.name)
+            graph.replace_nodes([node], [])
+            return True
+        producer = graph.producer(source.name)
+        if producer is not None and isinstance(producer.op, Reshape):
+            graph.replace_nodes([node], [replace(node, inputs=producer.inputs)])
+            return True
+        return False
+
+    @staticmethod
+    def _fully_connected(graph: Graph, node: Node) -> bool:
+        """Rule 4."""
+        flatten = graph.producer(node.inputs[0])
+        if flatten is None or not isinstance(flatten.op, Reshape):
+            return False
+        turn = graph.producer(flatten.inputs[0])
+        flat = graph.out(flatten).shape
+        if turn is None or not isinstance(turn.op, Transpose) or math.prod(flat[:-1]) != 1:
+            return False
+        weights = graph.tensors[node.inputs[1]]
+        turned = graph.out(turn).shape
+        back = _inverse(turn.op.permutation)
+        columns = np.arange(flat[-1]).reshape(turned).transpose(back).ravel()
+        permuted = replace(weights, data=np.ascontiguousarray(weights.values[:, columns]))
+        stored = graph.add(permuted)
+        direct = graph.add(Tensor(f"{flatten.output}_nhwc", flat))
+        graph.replace_nodes(
+            [node],
+            [
+                replace(flatten, inputs=turn.inputs, output=direct),
+                replace(node, inputs=(direct, stored, node.inputs[2])),
+            ],
+        )
+        return True
+
+    def _sink(self, graph: Graph, node: Node) -> bool:
+        """Rule 3: op(transpose(x)) becomes transpose(op(x))."""
+        turns = [graph.producer(i) for i in node.inputs]
+        permutations = {t.op.permutation for t in turns if t and isinstance(t.op, Transpose)}
+        if len(permutations) != 1:
+            return False
+        permutation = permutations.pop()
+        back = _inverse(permutation)
+        inputs: list[str] = []
+        for name, turn in zip(node.inputs, turns, strict=True):
+            tensor = graph.tensors[name]
+            if turn is not None and isinstance(turn.op, Transpose):
+                inputs.append(turn.inputs[0])
+            elif tensor.data is not None:
+                moved = np.ascontiguousarray(tensor.data.transpose(back))
+                inputs.append(graph.add(tensor.with_data(moved)))
+            elif max(tensor.shape) == 1:
+                inputs.append(name)
+            else:
+                return False
+        op = _moved(node.op, permutation)
+        shape = op.infer([graph.tensors[i].shape for i in inputs])
+        inner = graph.add(Tensor(f"{node.output}_nhwc", shape))
+        graph.replace_nodes(
+            [node],
+            [
+                Node(op, tuple(inputs), inner, node.name),
+                Node(Transpose(permutation), (inner,), node.output, node.name),
+            ],
+        )
+        return True
+
+    @staticmethod
+    def _adopt_input(graph: Graph, name: str) -> bool:
+        """Rule 5 for inputs: the caller hands over the transposed array."""
+        readers = graph.consumers(name)
+        turns = [n.op.permutation for n in readers if isinstance(n.op, Transpose)]
+        if name in graph.source_layout or not turns or len(set(turns)) != 1:
+            return False
+        permutation = turns[0]
+        tensor = graph.tensors[name]
+        shape = tuple(tensor.shape[i] for i in permutation)
+        restored = graph.add(Tensor(f"{name}_source", tensor.shape))
+        graph.tensors[name] = replace(tensor, shape=shape)
+        graph.nodes = [n.rewired({name: restored}) for n in graph.nodes]
+        turn = Node(Transpose(_inverse(permutation)), (name,), restored, name)
+        graph.nodes.insert(0, turn)
+        graph.source_layout[name] = permutation
+        return True
+
+    @staticmethod
+    def _adopt_output(graph: Graph, name: str) -> None:
+        """Rule 5 for outputs: the caller receives the array before its last transpose."""
+        node = graph.producer(name)
+        if node is None or not isinstance(node.op, Transpose) or graph.consumers(name):
+            return
+        source = graph.producer(node.inputs[0])
+        if source is None or graph.consumers(source.output) != [node]:
+            return
+        back = _inverse(node.op.permutation)
+        graph.tensors[name] = replace(graph.tensors[name], shape=graph.out(source).shape)
+        graph.replace_nodes([source, node], [replace(source, output=name)])
+        graph.source_layout[name] = back
+
+
+def _moved(op: Operator, permutation: Sequence[int]) -> Operator:
+    """The operator on the transpose's input instead of its output."""
+    back = _inverse(tuple(permutation))
+    if isinstance(op, Concatenation):
+        return Concatenation(permutation[op.axis])
+    if isinstance(op, Pad):
+        return Pad(tuple(op.before[i] for i in back), tuple(op.after[i] for i in back))
+    return op

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collapses elementwise operators of one int8 tensor into one table of 256 results.
+
+Requires: an int8 graph.
+Ensures: no table reads a tensor that only a table wrote for it; SiLU, which TFLite spells as
+LOGISTIC and MUL, is one table. Exact by construction: the table is made by running the operators
+on all 256 values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyml.ir.graph import Graph, Node
+from tinyml.ir.tensor import Array, Tensor
+from tinyml.ops import Unary
+from tinyml.ops.binary import Binary
+from tinyml.ops.table import Table
+from tinyml.ops.unary import ALL_INT8
+from tinyml.passes.manager import Pass
+
+
+class CollapseTables(Pass):
+    """See the module."""
+
+    def run(self, graph: Graph) -> None:
+        # What each elementwise result is: its source tensor and its value for each int8.
+        known: dict[str, tuple[str, Array]] = {}
+        for node in list(graph.nodes):
+            found = self._as_table(graph, node, known)
+            if found is None:
+                continue
+            source, values = found
+            known[node.output] = found
+            table = graph.add(
+                Tensor(f"{node.output}_table", (256,)).with_data(values, graph.out(node).q)
+            )
+            graph.replace_nodes(
+                [node], [Node(Table(), (source, table), node.output, node.name)]
+            )
+
+    def ensures(self, graph: Graph) -> str | None:
+        for node in graph.nodes:
+            producer = graph.producer(node.inputs[0])
+            if isinstance(node.op, Table) and producer and isinstance(producer.op, Table):
+                return f"two tables in a row at '{node.name}'"
+        return None
+
+    @staticmethod
+    def _as_table(
+        graph: Graph, node: Node, known: dict[str, tuple[str, Array]]
+    ) -> tuple[str, Array] | None:
+        if not isinstance(node.op, Unary | Binary):
+            return None
+        ins, out = graph.ins(node), graph.out(node)
+        if any(t.shape != out.shape for t in ins):
+            return None
+        sources = {known.get(t.name, (t.name, ALL_INT8))[0] for t in ins}
+        if len(sources) != 1 or any(t.is_constant for t in ins):
+            return None
+        feeds = [known.get(t.name, (t.name, ALL_INT8))[1] for t in ins]
+        return sources.pop(), np.asarray(node.op.run_int(feeds, ins, out))

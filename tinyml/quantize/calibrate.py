@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the float graph on samples and records what every activation does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyml.errors import CalibrationError
+from tinyml.ir.execute import run
+from tinyml.ir.graph import Graph
+from tinyml.ir.tensor import Array
+from tinyml.quantize.observers import BINS, Histogram, Observer
+
+Sample = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The chosen ranges.
+
+    Args:
+        ranges: (low, high) of each activation.
+        histograms: what the ranges were chosen from.
+        clipped: the fraction of values outside the range, by activation.
+    """
+
+    ranges: dict[str, tuple[float, float]]
+    histograms: dict[str, Histogram]
+    clipped: dict[str, float]
+
+
+def calibrate(
+    graph: Graph,
+    samples: Sequence[Sample],
+    observer: Observer,
+    advance: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Observes every activation over all samples, in two passes: extremes, then histograms.
+
+    Args:
+        graph: a float graph.
+        samples: arrays by input name, in the graph's layout.
+        observer: how ranges are chosen.
+        advance: called after each sample of each pass, for progress.
+
+    Raises:
+        CalibrationError: a layer produces NaN or infinity, named.
+    """
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    for index, sample in enumerate(samples):
+        for name, value in run(graph, sample).items():
+            smallest, largest = float(value.min()), float(value.max())
+            if not (np.isfinite(smallest) and np.isfinite(largest)):
+                raise CalibrationError(
+                    f"'{_layer(graph, name)}' is not finite on calibration sample {index}",
+                    "Check the sample and the model's weights.",
+                )
+            low[name] = min(low.get(name, np.inf), smallest)
+            high[name] = max(high.get(name, -np.inf), largest)
+        advance()
+    counts = {name: np.zeros(BINS, np.int64) for name in low}
+    for sample in samples:
+        for name, value in run(graph, sample).items():
+            counts[name] += _count(value, low[name], high[name])
+        advance()
+    histograms = {n: Histogram(low[n], high[n], counts[n]) for n in low}
+    ranges = {n: observer.range(h) for n, h in histograms.items()}
+    clipped = {n: h.outside(*ranges[n]) for n, h in histograms.items()}
+    return Calibration(ranges, histograms, clipped)
+
+
+def _count(value: Array, low: float, high: float) -> Array:
+    if high <= low:
+        counts = np.zeros(BINS, np.int64)
+        counts[0] = value.size
+        return counts
+    return np.histogram(value, BINS, (low, high))[0]
+
+
+def _layer(graph: Graph, tensor: str) -> str:
+    node = graph.producer(tensor)
+    return node.name if node else tensor
