@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * TFLite's fixed-point arithmetic, double-rounding form. The definition is the numpy version in
+ * tinyml/ir/fixedpoint.py; the source of both is gemmlowp's fixedpoint.h.
+ */
+#ifndef TINYML_FIXEDPOINT_H
+#define TINYML_FIXEDPOINT_H
+
+#include <stdint.h>
+
+/* x * 2**n modulo 2**32, without undefined behaviour. */
+static inline int32_t tml_shift_left(int32_t x, int32_t n) {
+    return (int32_t)((uint32_t)x << n);
+}
+
+/* The high half of 2ab, rounded to nearest. Multipliers are positive, so no case overflows. */
+static inline int32_t tml_doubling_high_multiply(int32_t a, int32_t b) {
+    const int64_t product = (int64_t)a * b;
+    const int64_t nudged = product + (product >= 0 ? (1 << 30) : 1 - (1 << 30));
+    return (int32_t)(nudged / ((int64_t)1 << 31));
+}
+
+/* x / 2**n, rounded half away from zero; 0 <= n <= 31. */
+static inline int32_t tml_rounding_divide_by_pot(int32_t x, int32_t n) {
+    const int32_t mask = (int32_t)(((uint32_t)1 << n) - 1u);
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> n) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * multiplier * 2**(shift - 31) with two roundings. */
+static inline int32_t tml_requantise(int32_t x, int32_t multiplier, int32_t shift) {
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    const int32_t high = tml_doubling_high_multiply(tml_shift_left(x, left), multiplier);
+    return tml_rounding_divide_by_pot(high, right);
+}
+
+static inline int32_t tml_clamp(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+static inline int32_t tml_saturating_shift_left(int32_t x, int32_t n) {
+    const int64_t wide = (int64_t)x * ((int64_t)1 << n);
+    return wide > INT32_MAX ? INT32_MAX : wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+}
+
+/* 1 / (1 + a) for a in (0, 1), Q0.31 to Q0.31: three Newton-Raphson steps. */
+static inline int32_t tml_one_over_one_plus_x(int32_t a) {
+    const int64_t total = (int64_t)a + INT32_MAX;
+    const int32_t half = (int32_t)((total + (total >= 0 ? 1 : -1)) / 2);
+    /* 48/17 and -32/17 in Q2.29. */
+    int32_t x = 1515870810 + tml_doubling_high_multiply(half, -1010580540);
+    for (int step = 0; step < 3; ++step) {
+        const int32_t rest = (1 << 29) - tml_doubling_high_multiply(half, x);
+        x += tml_saturating_shift_left(tml_doubling_high_multiply(x, rest), 2);
+    }
+    return tml_saturating_shift_left(x, 1);
+}
+
+/* exp(a) for a in [-1/4, 0), Q0.31: Taylor series around -1/8. */
+static inline int32_t tml_exp_on_interval(int32_t a) {
+    const int32_t x = a + (1 << 28);
+    const int32_t x2 = tml_doubling_high_multiply(x, x);
+    const int32_t x3 = tml_doubling_high_multiply(x2, x);
+    const int32_t x4_over_4 = tml_rounding_divide_by_pot(tml_doubling_high_multiply(x2, x2), 2);
+    const int32_t third = tml_doubling_high_multiply(x4_over_4 + x3, 715827883);
+    const int32_t inner = tml_rounding_divide_by_pot(third + x2, 1);
+    return 1895147668 + tml_doubling_high_multiply(1895147668, x + inner);
+}
+
+/* exp(a) for a <= 0 in Q5.26, result in Q0.31. */
+static inline int32_t tml_exp_on_negative_q5(int32_t a) {
+    /* exp(-2**k) in Q0.31 for k = -2 .. 4. */
+    static const int32_t powers[7] = {1672461947, 1302514674, 790015084, 290630308,
+                                      39332535,   720401,     242};
+    if (a == 0) return INT32_MAX;
+    const int32_t quarter = (int32_t)1 << 24;
+    const int32_t a_mod = (a & (quarter - 1)) - quarter;
+    int32_t result = tml_exp_on_interval(tml_shift_left(a_mod, 5));
+    const int32_t remainder = a_mod - a;
+    for (int k = 0; k < 7; ++k) {
+        if (remainder & tml_shift_left(1, 24 + k)) {
+            result = tml_doubling_high_multiply(result, powers[k]);
+        }
+    }
+    return result;
+}
+
+#endif

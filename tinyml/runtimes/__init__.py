@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can run an exported model: interpreters, and the compiled C."""

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample data: what calibration, verification and accuracy run on."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinyml.errors import CalibrationError
+from tinyml.ir.graph import Graph
+from tinyml.ir.tensor import Array
+
+LABELS = "y"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real samples in the layout of the user's model.
+
+    Args:
+        source: where they come from, for reports.
+        inputs: float32 arrays (count, ...) by input name; a single nameless array is under "".
+        labels: (count,) class indices, None when there are none.
+    """
+
+    source: str
+    inputs: dict[str, Array]
+    labels: Array | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of one sample of each input, with batch size 1."""
+        return [(1, *a.shape[1:]) for a in self.inputs.values()]
+
+    def take(self, count: int, seed: int = 0) -> Samples:
+        """At most ``count`` samples, drawn without order, the same for the same seed."""
+        if count >= self.count:
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:count])
+        return Samples(
+            self.source,
+            {k: v[chosen] for k, v in self.inputs.items()},
+            None if self.labels is None else self.labels[chosen],
+        )
+
+    def fit(self, graph: Graph) -> list[dict[str, Array]]:
+        """One feed per sample, in the graph's names and layout.
+
+        Raises:
+            CalibrationError: names or shapes differ from the model's inputs, or a value is not
+                finite.
+        """
+        columns = self._columns(graph)
+        for name, array in columns.items():
+            tensor = graph.tensors[name]
+            layout = graph.source_layout.get(name)
+            wanted = tensor.shape if layout is None else _undo(tensor.shape, layout)
+            if array.shape[1:] != wanted[1:]:
+                raise CalibrationError(
+                    f"samples of '{name}' in {self.source} have shape {array.shape[1:]}, "
+                    f"the model takes {wanted[1:]}",
+                    "Give an array of shape (count, *input shape) in the model's own layout.",
+                )
+            bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+            if len(bad):
+                raise CalibrationError(
+                    f"sample {bad[0]} of '{name}' in {self.source} has NaN or infinite values",
+                    f"{len(bad)} of {len(array)} samples are affected; clean the data.",
+                )
+        feeds = []
+        for index in range(self.count):
+            feed = {}
+            for name, array in columns.items():
+                layout = graph.source_layout.get(name)
+                one = array[index : index + 1]
+                feed[name] = np.ascontiguousarray(one if layout is None else one.transpose(layout))
+            feeds.append(feed)
+        return feeds
+
+    def _columns(self, graph: Graph) -> dict[str, Array]:
+        if len(graph.inputs) == 1 and len(self.inputs) == 1:
+            return {graph.inputs[0]: next(iter(self.inputs.values()))}
+        missing = [n for n in graph.inputs if n not in self.inputs]
+        if missing:
+            raise CalibrationError(
+                f"{self.source} has no array for input {', '.join(missing)}",
+                f"Name the arrays of the .npz after the inputs: {', '.join(graph.inputs)}.",
+            )
+        return {n: self.inputs[n] for n in graph.inputs}
+
+
+def _undo(shape: tuple[int, ...], layout: tuple[int, ...]) -> tuple[int, ...]:
+    source = [0] * len(shape)
+    for position, axis in enumerate(layout):
+        source[axis] = shape[position]
+    return tuple(source)
+
+
+def load_samples(path: Path) -> Samples:
+    """Reads samples from .npy (one array) or .npz (``x`` or one array per input, and labels
+    ``y``).
+
+    Raises:
+        CalibrationError: the file is missing, unreadable, empty or holds no numbers.
+    """
+    if not path.exists():
+        raise CalibrationError(f"{path} does not exist", "Give a .npy or .npz file.")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise CalibrationError(
+            f"{path} is no readable .npy or .npz file: {error}",
+            "Save it with numpy.save or numpy.savez.",
+        ) from None
+    labels = arrays.pop(LABELS, None)
+    return checked_samples(str(path), arrays, labels)
+
+
+def checked_samples(source: str, arrays: Mapping[str, Array], labels: Array | None) -> Samples:
+    """Samples from arrays, as float32. Raises CalibrationError when there are none."""
+    sizes = {len(a) if a.ndim else 0 for a in arrays.values()}
+    if not arrays or 0 in sizes:
+        raise CalibrationError(f"{source} holds no samples", "At least one is needed.")
+    if len(sizes) > 1 or (labels is not None and len(labels) not in sizes):
+        raise CalibrationError(f"the arrays of {source} differ in the number of samples")
+    if not all(np.issubdtype(a.dtype, np.number) for a in arrays.values()):
+        raise CalibrationError(f"{source} holds something other than numbers")
+    inputs = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
+    return Samples(source, inputs, None if labels is None else np.asarray(labels).ravel())
+
+
+def quantised_feeds(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+    """The int8 feeds of an int8 graph for float feeds in its layout."""
+    return [{n: graph.tensors[n].q.quantise(f[n]) for n in graph.inputs} for f in feeds]

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading and checking target files."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from tinyml.errors import TargetError
+
+_FOLDER = Path(__file__).parent
+FEATURES = ("dsp", "fpu", "mve")
+# No microcontroller has more; a larger number is a slip of the unit.
+_LARGEST_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class Qemu:
+    """How the board is emulated.
+
+    Args:
+        program: the emulator, for example qemu-system-arm.
+        machine: QEMU's name of the board.
+        arguments: further command-line arguments.
+    """
+
+    program: str
+    machine: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A board.
+
+    Args:
+        name: what --target takes.
+        description: one line for people.
+        port: folder under firmware/ports with start-up code and board.ld.
+        compiler: C compiler on PATH.
+        packages: Debian packages that provide compiler and emulator.
+        flags: compiler flags that choose core and optimisation.
+        features: of the core, among FEATURES; they decide which kernels may be used.
+        flash_bytes, ram_bytes: what a model, its code, data and stack must fit.
+        qemu: None for boards that are not emulated.
+    """
+
+    name: str
+    description: str
+    port: str
+    compiler: str
+    packages: tuple[str, ...]
+    flags: tuple[str, ...]
+    features: tuple[str, ...]
+    flash_bytes: int
+    ram_bytes: int
+    qemu: Qemu | None = None
+
+    @property
+    def is_host(self) -> bool:
+        """Whether programs run as a process of this machine."""
+        return self.port == "posix"
+
+
+def list_targets() -> list[Target]:
+    """The targets that come with tinyml, by name."""
+    return [_read(p) for p in sorted(_FOLDER.glob("*.toml"))]
+
+
+def load_target(name: str) -> Target:
+    """A target by name, or from the user's own TOML file.
+
+    Raises:
+        TargetError: unknown name; or a file that is unreadable, lacks a key, has an unknown one,
+            or a value that cannot be.
+    """
+    if name.endswith(".toml"):
+        return _read(Path(name))
+    path = _FOLDER / f"{name}.toml"
+    known = sorted(p.stem for p in _FOLDER.glob("*.toml"))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f" Did you mean '{close[0]}'?" if close else ""
+        raise TargetError(
+            f"unknown target '{name}'",
+            f"Targets: {', '.join(known)}, or a .toml file of your own.{guess}",
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> Target:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path} is no TOML file: {error}") from None
+    qemu = table.pop("qemu", None)
+    if qemu is not None and not isinstance(qemu, dict):
+        raise TargetError(f"{path}: 'qemu' must be a table")
+    emulator = None if qemu is None else Qemu(**_checked(path, qemu, Qemu, "qemu."))
+    target = Target(**_checked(path, table, Target, ""), qemu=emulator)
+    for key in ("flash_bytes", "ram_bytes"):
+        value = getattr(target, key)
+        if not 0 < value <= _LARGEST_MEMORY:
+            raise TargetError(f"{path}: {key} = {value} is not between 1 and {_LARGEST_MEMORY}")
+    unknown = sorted(set(target.features) - set(FEATURES))
+    if unknown:
+        raise TargetError(
+            f"{path}: unknown features {', '.join(unknown)}", f"Known: {', '.join(FEATURES)}."
+        )
+    return target
+
+
+def _checked(path: Path, table: Mapping[str, Any], kind: type, prefix: str) -> dict[str, Any]:
+    """The table's values with the types that the dataclass declares."""
+    hints = get_type_hints(kind)
+    declared = {f.name: f for f in fields(kind) if f.name != "qemu"}
+    unknown = sorted(set(table) - set(declared))
+    if unknown:
+        raise TargetError(
+            f"{path}: unknown key {', '.join(prefix + k for k in unknown)}",
+            f"Known keys: {', '.join(prefix + k for k in declared)}.",
+        )
+    values: dict[str, Any] = {}
+    for key, field in declared.items():
+        if key not in table:
+            if field.default is MISSING:
+                raise TargetError(f"{path}: key '{prefix}{key}' is missing")
+            continue
+        value, wanted = table[key], hints[key]
+        if wanted in (str, int):
+            fits = isinstance(value, wanted) and not isinstance(value, bool)
+            described = "a text" if wanted is str else "a whole number"
+        else:
+            fits = isinstance(value, list) and all(isinstance(v, str) for v in value)
+            described = "a list of texts"
+            value = tuple(value) if fits else value
+        if not fits:
+            raise TargetError(f"{path}: '{prefix}{key}' must be {described}, not {value!r}")
+        values[key] = value
+    return values
