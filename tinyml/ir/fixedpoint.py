@@ -156,9 +156,7 @@ def _exp_on_interval(a: Int64) -> Int64:
     x3 = doubling_high_multiply(x2, x)
     x4 = doubling_high_multiply(x2, x2)
     x4_over_4 = rounding_divide_by_pot(x4, 2)
-    inner = rounding_divide_by_pot(
-        doubling_high_multiply(x4_over_4 + x3, constant_third) + x2, 1
-    )
+    inner = rounding_divide_by_pot(doubling_high_multiply(x4_over_4 + x3, constant_third) + x2, 1)
     return constant_term + doubling_high_multiply(constant_term, x + inner)
 
 

@@ -124,8 +124,7 @@ class Graph:
             if key != tensor.name:
                 raise ValueError(f"tensor '{tensor.name}' is filed under '{key}'")
             if tensor.data is not None and (
-                tuple(tensor.data.shape) != tensor.shape
-                or tensor.data.dtype != tensor.dtype.numpy
+                tuple(tensor.data.shape) != tensor.shape or tensor.data.dtype != tensor.dtype.numpy
             ):
                 raise ValueError(f"constant '{key}' does not have its declared type")
         for node in self.nodes:

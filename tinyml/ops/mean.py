@@ -60,8 +60,6 @@ class Mean(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         x = ins[0]
-        shape = c.shape(
-            "tml_mean_t", {"count": x.shape[1] * x.shape[2], "channels": x.shape[3]}
-        )
+        shape = c.shape("tml_mean_t", {"count": x.shape[1] * x.shape[2], "channels": x.shape[3]})
         record = c.record([x.q.z, out.q.z, *self._multiplier(x, out)])
         c.call("tml_mean_s8", shape, record, c.read(x), c.write(out))

@@ -180,9 +180,7 @@ class Concatenation(Operator):
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         inputs = [b.tensor(t) for t in ins]
-        b.operator(
-            "CONCATENATION", inputs, [b.tensor(out)], "ConcatenationOptions", axis=self.axis
-        )
+        b.operator("CONCATENATION", inputs, [b.tensor(out)], "ConcatenationOptions", axis=self.axis)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         axis = b.axis(self.axis, len(out.shape))

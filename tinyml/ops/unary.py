@@ -207,9 +207,7 @@ class LeakyRelu(Unary):
         slope = quantise_multiplier(float(in_scale * np.float32(self.alpha) / out_scale))
         identity = quantise_multiplier(float(in_scale / out_scale))
         centred = x - source.z
-        scaled = np.where(
-            centred >= 0, requantise(centred, *identity), requantise(centred, *slope)
-        )
+        scaled = np.where(centred >= 0, requantise(centred, *identity), requantise(centred, *slope))
         return clamp_int8(scaled + target.z)
 
 
@@ -276,4 +274,3 @@ class Requantise(Unary):
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
         multiplier, shift = quantise_multiplier(source.s / target.s)
         return clamp_int8(requantise(x - source.z, multiplier, shift) + target.z)
-

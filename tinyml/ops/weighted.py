@@ -85,9 +85,7 @@ def quantise_weights(
     }
 
 
-def c_record(
-    c: CEmitter, ins: Sequence[Tensor], out: Tensor, activation: Activation
-) -> str:
+def c_record(c: CEmitter, ins: Sequence[Tensor], out: Tensor, activation: Activation) -> str:
     """Appends the record described at tml_matmul_data_t."""
     multiplier, shift = output_multipliers(ins, out)
     low, high = activation.bounds(out.q)

@@ -76,9 +76,7 @@ class Window:
             A view of shape (out_h, out_w, kernel_h, kernel_w, channels).
         """
         top, bottom, left, right = self.used_padding(image.shape[1], image.shape[2])
-        padded = np.pad(
-            image[0], ((top, bottom), (left, right), (0, 0)), constant_values=fill
-        )
+        padded = np.pad(image[0], ((top, bottom), (left, right), (0, 0)), constant_values=fill)
         out_h, out_w = self.output(image.shape[1], image.shape[2])
         row, col, channel = padded.strides
         return np.lib.stride_tricks.as_strided(

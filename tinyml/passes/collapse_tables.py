@@ -35,9 +35,7 @@ class CollapseTables(Pass):
             table = graph.add(
                 Tensor(f"{node.output}_table", (256,)).with_data(values, graph.out(node).q)
             )
-            graph.replace_nodes(
-                [node], [Node(Table(), (source, table), node.output, node.name)]
-            )
+            graph.replace_nodes([node], [Node(Table(), (source, table), node.output, node.name)])
 
     def ensures(self, graph: Graph) -> str | None:
         for node in graph.nodes:

@@ -65,9 +65,7 @@ def _assert_same(before: Graph, after: Graph, name: str) -> None:
         else:
             old[key] = rng.standard_normal(tensor.shape).astype(np.float32)
     new = {k: _relaid(a, before, after, k) for k, a in old.items()}
-    for key, a, b in zip(
-        before.outputs, outputs(before, old), outputs(after, new), strict=True
-    ):
+    for key, a, b in zip(before.outputs, outputs(before, old), outputs(after, new), strict=True):
         expected = _relaid(a, before, after, key)
         if a.dtype == np.int8:
             assert np.array_equal(expected, b), f"{name} changed '{key}'"

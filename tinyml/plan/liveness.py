@@ -41,7 +41,7 @@ def live_buffers(graph: Graph) -> list[Buffer]:
     input dies there and the input is no graph input (the caller may want to keep what it set).
     """
     end = len(graph.nodes)
-    first = {name: -1 for name in graph.inputs}
+    first = dict.fromkeys(graph.inputs, -1)
     last = dict.fromkeys(graph.inputs, -1)
     for index, node in enumerate(graph.nodes):
         first[node.output] = last[node.output] = index

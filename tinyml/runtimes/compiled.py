@@ -105,9 +105,7 @@ def _counting_plugin(folder: Path) -> Path:
     return plugin
 
 
-def _split(
-    data: bytes, tensors: Sequence[Tensor], samples: int, label: str
-) -> list[list[Array]]:
+def _split(data: bytes, tensors: Sequence[Tensor], samples: int, label: str) -> list[list[Array]]:
     """Cuts a file of ``samples`` records, each the given int8 tensors back to back."""
     sizes = [t.bytes for t in tensors]
     if len(data) != samples * sum(sizes):
@@ -136,7 +134,8 @@ def _deltas(counts: Sequence[int], nodes: int) -> tuple[list[int], list[int]]:
         return [], []
     cost = counts[1] - counts[0]
     rest, per_sample = counts[2:], 2 + 2 * nodes
-    inferences, first = [], []
+    inferences: list[int] = []
+    first: list[int] = []
     for start in range(0, len(rest), per_sample):
         marks = rest[start : start + per_sample]
         pieces = [b - a - cost for a, b in zip(marks[::2], marks[1::2], strict=True)]

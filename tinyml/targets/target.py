@@ -92,6 +92,11 @@ def load_target(name: str) -> Target:
     return _read(path)
 
 
+def target_from_json(table: Mapping[str, Any]) -> Target:
+    """A target from what `dataclasses.asdict` made of one and JSON carried."""
+    return _checked_target("the report's target", table)
+
+
 def _read(path: Path) -> Target:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -99,6 +104,11 @@ def _read(path: Path) -> Target:
         raise TargetError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TargetError(f"{path} is no TOML file: {error}") from None
+    return _checked_target(str(path), table)
+
+
+def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
+    table = dict(given)
     qemu = table.pop("qemu", None)
     if qemu is not None and not isinstance(qemu, dict):
         raise TargetError(f"{path}: 'qemu' must be a table")
@@ -116,7 +126,7 @@ def _read(path: Path) -> Target:
     return target
 
 
-def _checked(path: Path, table: Mapping[str, Any], kind: type, prefix: str) -> dict[str, Any]:
+def _checked(path: str, table: Mapping[str, Any], kind: type, prefix: str) -> dict[str, Any]:
     """The table's values with the types that the dataclass declares."""
     hints = get_type_hints(kind)
     declared = {f.name: f for f in fields(kind) if f.name != "qemu"}

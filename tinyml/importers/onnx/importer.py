@@ -7,7 +7,6 @@ wrapped in two transposes here; the pass `cancel_transposes` removes them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from tinyml.errors import ImportModelError
+from tinyml.importers.names import identifier
 from tinyml.importers.onnx.operators import (
     SUPPORTED,
     TRANSLATORS,
@@ -56,12 +56,6 @@ def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
     translation = Translation(identifier(label), model)
     translation.translate()
     return translation.graph
-
-
-def identifier(text: str) -> str:
-    """The text as a C identifier."""
-    cleaned = re.sub(r"\W+", "_", text).strip("_").lower()
-    return cleaned if cleaned and not cleaned[0].isdigit() else f"m_{cleaned}".rstrip("_")
 
 
 def _first_line(error: Exception) -> str:
@@ -126,7 +120,8 @@ class Translation:
     def __init__(self, name: str, model: onnx.ModelProto) -> None:
         self.graph = Graph(name, {}, [], [], [])
         self._model = model
-        self._opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+        versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+        self._opset = versions[0] if versions else 1
         self._constants: dict[str, Array] = {
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
         }
@@ -276,4 +271,3 @@ class Translation:
     def bind(self, value: str, tensor: str) -> None:
         """States that a tensor is an ONNX value."""
         self._values[value] = tensor
-

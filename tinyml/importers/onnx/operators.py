@@ -127,9 +127,7 @@ def _batch_normalization(t: Translation, node: onnx.NodeProto) -> None:
     gain = scale / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
     rank = len(t.shape(node.input[0]))
     shape = (1, -1) + (1,) * (rank - 2)
-    x = t.apply(
-        Mul(), [t.read(node.input[0]), t.store(f"{node.name}_gain", gain.reshape(shape))]
-    )
+    x = t.apply(Mul(), [t.read(node.input[0]), t.store(f"{node.name}_gain", gain.reshape(shape))])
     offset = (bias - mean * gain).reshape(shape)
     t.bind(node.output[0], t.apply(Add(), [x, t.store(f"{node.name}_offset", offset)]))
 

@@ -11,12 +11,12 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tinyml.errors import ImportModelError, ToolMissingError
 
 if TYPE_CHECKING:
-    import torch
+    from torch import nn
 
 OPSET = 21
 
@@ -33,7 +33,7 @@ def _torch() -> Any:
     return torch
 
 
-def load_module(spec: str) -> torch.nn.Module:
+def load_module(spec: str) -> nn.Module:
     """The module a user points at.
 
     Args:
@@ -53,7 +53,7 @@ def load_module(spec: str) -> torch.nn.Module:
             program = torch.export.load(path)
         except Exception as error:
             raise ImportModelError(f"{path} is no torch.export program: {error}") from None
-        return program.module()  # type: ignore[no-any-return]
+        return cast("nn.Module", program.module())
     if path.suffix != ".py" or not name:
         raise ImportModelError(
             f"'{spec}' names no PyTorch model",
@@ -69,7 +69,7 @@ def load_module(spec: str) -> torch.nn.Module:
         value = value()
     if not isinstance(value, torch.nn.Module):
         raise ImportModelError(f"'{name}' in {path} gives a {type(value).__name__}, no nn.Module")
-    return value
+    return cast("nn.Module", value)
 
 
 def _run_file(path: Path) -> Any:
@@ -86,7 +86,7 @@ def _run_file(path: Path) -> Any:
     return module
 
 
-def module_to_onnx(module: torch.nn.Module, input_shapes: Sequence[Sequence[int]]) -> bytes:
+def module_to_onnx(module: nn.Module, input_shapes: Sequence[Sequence[int]]) -> bytes:
     """Exports a module in evaluation mode.
 
     Args:

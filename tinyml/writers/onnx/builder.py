@@ -99,9 +99,7 @@ class OnnxBuilder:
             return self.constant(tensor, self.order(len(tensor.shape)))
         if tensor.name not in self._reals:
             parameters = self._parameters(tensor)
-            self._reals[tensor.name] = self.node(
-                "DequantizeLinear", [tensor.name, *parameters]
-            )
+            self._reals[tensor.name] = self.node("DequantizeLinear", [tensor.name, *parameters])
         return self._reals[tensor.name]
 
     def constant(self, tensor: Tensor, permutation: Sequence[int]) -> str:

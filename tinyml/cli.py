@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `tinyml` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from tinyml.errors import TinymlError
+from tinyml.progress import Advance, Progress, silent
+
+app = typer.Typer(
+    help="Compile trained models to int8 TFLite-Micro, ONNX and C firmware that are equal.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+zoo_app = typer.Typer(help="Models that come with tinyml.", no_args_is_help=True)
+app.add_typer(zoo_app, name="zoo")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+class Place(StrEnum):
+    """Where `tinyml run` runs."""
+
+    host = "host"
+    qemu = "qemu"
+
+
+def main() -> None:
+    """Runs the command; errors a user can cause end it with status 1 and one clear message."""
+    try:
+        app()
+    except TinymlError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            console = Console(stderr=True, highlight=False)
+            console.print(f"[bold red]error:[/] {_plain(error.message)}")
+            if error.hint:
+                console.print(f"[bold]hint:[/]  {_plain(error.hint)}")
+        raise SystemExit(1) from None
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@contextmanager
+def _bars(quiet: bool) -> Iterator[Progress]:
+    """Progress bars on standard error; none for programs."""
+    if quiet:
+        yield silent
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def announce(label: str, total: int) -> Advance:
+            task = bars.add_task(label, total=total)
+            return lambda: bars.advance(task)
+
+        yield announce
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1))
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(help="FILE.onnx, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    target: Annotated[
+        str, typer.Option(help="A name of `tinyml targets`, or your own .toml file.")
+    ] = "cortex-m4",
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Real inputs: FILE.npy, FILE.npz (array x) or zoo:DATASET."),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Held-out inputs, with labels y for accuracy; same forms."),
+    ] = None,
+    observer: Annotated[
+        str, typer.Option(help="How ranges are chosen: minmax, mse, percentile[:99.99].")
+    ] = "minmax",
+    weights: Annotated[
+        Path | None, typer.Option(help="Your own weights for a zoo model (.npz, .pth).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Compile in memory and say what would be made.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile MODEL to int8 TFLite, ONNX and C, verify them against each other, and report."""
+    from tinyml.export import check_replaceable, compile_model
+    from tinyml.export import export as run_export
+    from tinyml.report import print_report
+    from tinyml.source import need_samples, open_samples, open_source
+    from tinyml.targets import load_target
+
+    board = load_target(target)
+    check_replaceable(out)
+    samples = need_samples(open_samples(calibration, model, "calibration"), model)
+    held_out = open_samples(test, model, "test")
+    if not as_json and held_out is None:
+        Console(stderr=True).print(
+            "No --test samples: verifying on the calibration samples, no accuracy."
+        )
+    source = open_source(model, samples.shapes, weights)
+    with _bars(as_json) as progress:
+        if dry_run:
+            made = compile_model(source, board, samples.take(16), observer, progress)
+        else:
+            report = run_export(source, board, samples, held_out, out, observer, progress)
+    if dry_run:
+        plan = {
+            "model": source.name,
+            "target": board.name,
+            "operators": len(made.graph.nodes),
+            "arena": made.plan.arena_bytes,
+            "weights": len(made.c_model.weights),
+            "out": str(out),
+        }
+        if as_json:
+            _print_json(plan)
+        else:
+            print(
+                f"{plan['model']} for {plan['target']}: {plan['operators']} operators, arena "
+                f"{plan['arena']:,} B, weights {plan['weights']:,} B. Nothing was written; "
+                f"{out} would be made."
+            )
+    elif as_json:
+        _print_json(report)
+    else:
+        print_report(report, Console())
+        print(f"{out}/: model.tflite  model.onnx  c/  report.html  report.json")
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or an export folder.")],
+    as_json: Json = False,
+) -> None:
+    """List the operators of a model: shapes, types, MACs."""
+    from tinyml.inspect import inspect_file
+
+    rows = inspect_file(file)
+    if as_json:
+        _print_json([asdict(r) for r in rows])
+        return
+    table = Table()
+    for heading in ("#", "layer", "operator", "output", "type", "MACs", "constants, B"):
+        table.add_column(heading, justify="right" if heading in "#MACsconstants, B" else "left")
+    for index, row in enumerate(rows):
+        shape = "x".join(str(d) for d in row.shape)
+        table.add_row(
+            str(index), row.name, row.op, shape, row.dtype, f"{row.macs:,}", f"{row.weights:,}"
+        )
+    console = Console()
+    console.print(table)
+    macs, constants = sum(r.macs for r in rows), sum(r.weights for r in rows)
+    console.print(f"{len(rows)} operators, {macs:,} MACs, {constants:,} B of constants")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="An export folder.")], as_json: Json = False
+) -> None:
+    """Run an export on every runtime again and compare the integers."""
+    from tinyml.export import verify_export
+    from tinyml.report.terminal import print_checks
+
+    with _bars(as_json) as progress:
+        report, checks = verify_export(folder, progress)
+    plain = [c.to_json() for c in checks]
+    if as_json:
+        _print_json({"verified": True, "checks": plain})
+    else:
+        print_checks(plain, report["verified_on"], Console())
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(help="An export folder.")],
+    on: Annotated[Place, typer.Option(help="This machine, or the emulated target.")] = Place.host,
+    samples: Annotated[int, typer.Option(min=1, help="How many stored samples.")] = 3,
+    layers: Annotated[bool, typer.Option("--layers", help="Count each layer (qemu).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the generated C on stored samples; on qemu, with exact instruction counts."""
+    from tinyml.measure import run_export
+
+    result = run_export(folder, on_target=on is Place.qemu, samples=samples, layers=layers)
+    if as_json:
+        _print_json(asdict(result))
+        return
+    table = Table(title=f"{result.model} on {result.place}", title_justify="left")
+    for heading in ("sample", "output", "instructions"):
+        table.add_column(heading, justify="left" if heading == "output" else "right")
+    for index, values in enumerate(result.outputs):
+        text = ", ".join(f"{v:.4g}" for v in values[:10]) + (" ..." if len(values) > 10 else "")
+        count = f"{result.instructions[index]:,}" if result.instructions else "-"
+        table.add_row(str(index), text, count)
+    console = Console()
+    console.print(table)
+    if result.layers:
+        by_layer = Table(title="Instructions by layer, first sample", title_justify="left")
+        for heading in ("#", "operator", "layer", "instructions"):
+            by_layer.add_column(heading, justify="right" if heading in "#instructions" else "left")
+        for index, layer in enumerate(result.layers):
+            by_layer.add_row(str(index), layer.op, layer.name, f"{layer.instructions:,}")
+        console.print(by_layer)
+    if result.stack_bytes is not None:
+        console.print(f"deepest stack: {result.stack_bytes:,} B")
+
+
+@app.command()
+def targets(as_json: Json = False) -> None:
+    """List the boards models can be compiled for."""
+    from tinyml.targets import list_targets
+
+    known = list_targets()
+    if as_json:
+        _print_json([asdict(t) for t in known])
+        return
+    table = Table()
+    for heading in ("target", "flash", "RAM", "emulated", "description"):
+        table.add_column(heading, justify="right" if heading in ("flash", "RAM") else "left")
+    for t in known:
+        sizes = ("", "") if t.is_host else (_kib(t.flash_bytes), _kib(t.ram_bytes))
+        emulated = t.qemu.machine if t.qemu else "native"
+        table.add_row(t.name, *sizes, emulated, t.description)
+    Console().print(table)
+
+
+def _kib(value: int) -> str:
+    return f"{value // 1024:,} KiB"
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: Json = False) -> None:
+    """List the zoo's models."""
+    from tinyml.zoo import list_models
+
+    models = list_models()
+    if as_json:
+        _print_json([{**asdict(m), "facts": m.facts, "weights": m.weights_note} for m in models])
+        return
+    table = Table()
+    for heading in ("model", "description", "data", "weights", "test accuracy"):
+        table.add_column(heading)
+    for m in models:
+        facts = m.facts
+        reached = f"{100 * facts['test_accuracy']:.2f} %" if facts else "-"
+        table.add_row(f"zoo:{m.name}", m.description, m.dataset, m.weights_note, reached)
+    Console().print(table)
+
+
+@zoo_app.command("train")
+def zoo_train(
+    name: Annotated[str, typer.Argument(help="A trainable model of `tinyml zoo list`.")],
+    out: Annotated[Path, typer.Option(help="Folder for weights, facts and curves.")],
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data; the recipe's by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a zoo model from scratch on real data; a stopped run goes on where it was."""
+    from tinyml.zoo import get_model
+
+    model = get_model(name)
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=as_json,
+    ) as bars:
+        task = bars.add_task("Train", total=None)
+
+        def advance(step: int, steps: int, loss: float) -> None:
+            bars.update(task, completed=step, total=steps, description=f"Train, loss {loss:.3f}")
+
+        facts = model.train(out, advance, epochs)
+    if as_json:
+        _print_json(facts)
+    else:
+        print(
+            f"{name}: test accuracy {100 * facts['test_accuracy']:.2f} % on "
+            f"{facts['test_images']:,} images, validation {100 * facts['val_accuracy']:.2f} %. "
+            f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
+            f"--weights {out}/{name}.npz"
+        )

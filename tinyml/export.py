@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story of an export: one float model in, three equal int8 models out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyml.errors import TargetError, TinymlError
+from tinyml.importers.onnx import import_onnx
+from tinyml.ir.graph import Graph
+from tinyml.measure import (
+    count_instructions,
+    float_accuracy,
+    int8_accuracy,
+    layer_snr,
+)
+from tinyml.opened import open_export
+from tinyml.passes import C_PASSES, FLOAT_PASSES, run_passes
+from tinyml.plan import MemoryPlan, plan_memory
+from tinyml.progress import Progress, silent
+from tinyml.quantize import Calibration, calibrate, observer_named, quantise
+from tinyml.quantize.quantizer import check_finite
+from tinyml.report import build_report, render_html
+from tinyml.runtimes.build import build_program, firmware_root
+from tinyml.samples import Samples, quantised_feeds
+from tinyml.source import Source
+from tinyml.targets import Target, load_target
+from tinyml.verify import Check, reference_outputs, verify_c, verify_interpreters
+from tinyml.writers.c import CModel, write_c
+from tinyml.writers.onnx import write_onnx
+from tinyml.writers.tflite import write_tflite
+
+REPORT = "report.json"
+# Samples beyond these change neither ranges nor confidence, only waiting time.
+CALIBRATION_SAMPLES = 256
+VERIFICATION_SAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The compiler's results before anything is written.
+
+    Args:
+        float_graph: after the float passes.
+        graph: int8, the contract.
+        c_graph: int8, as the C writer takes it; equal to ``graph``.
+        calibration: the ranges.
+        plan: the arena of ``c_graph``.
+        c_model: the generated C.
+    """
+
+    float_graph: Graph
+    graph: Graph
+    c_graph: Graph
+    calibration: Calibration
+    plan: MemoryPlan
+    c_model: CModel
+
+
+def compile_model(
+    source: Source,
+    target: Target,
+    calibration: Samples,
+    observer: str = "minmax",
+    progress: Progress = silent,
+) -> Compiled:
+    """From float ONNX to int8 graph, memory plan and C, all in memory.
+
+    Raises:
+        ImportModelError, CalibrationError, QuantisationError: see the rooms that raise them.
+        TargetError: activations or weights alone exceed the target.
+    """
+    imported = import_onnx(source.onnx, source.name)
+    check_finite(imported)
+    float_graph = run_passes(imported, FLOAT_PASSES)
+    feeds = calibration.fit(float_graph)
+    advance = progress("Calibrate", 2 * len(feeds))
+    ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
+    graph = quantise(float_graph, ranges)
+    c_graph = run_passes(graph, C_PASSES)
+    plan = plan_memory(c_graph)
+    c_model = write_c(c_graph, plan)
+    _check_fit(c_graph, plan, len(c_model.weights), target)
+    return Compiled(float_graph, graph, c_graph, ranges, plan, c_model)
+
+
+def export(
+    source: Source,
+    target: Target,
+    calibration: Samples,
+    test: Samples | None,
+    out: Path,
+    observer: str = "minmax",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Compiles, writes, verifies and reports.
+
+    Args:
+        source: the model.
+        target: the board.
+        calibration: real samples that choose the ranges.
+        test: held-out samples for verification and, when labelled, accuracy; the calibration
+            samples are verified on when there are none.
+        out: folder to make. It appears only when everything was verified.
+        observer: how ranges are chosen.
+        progress: told of each stage.
+
+    Returns:
+        The report, as written to report.json.
+
+    Raises:
+        TinymlError: anything wrong with input, target or tools; ``out`` is left as it was.
+    """
+    check_replaceable(out)
+    used = calibration.take(CALIBRATION_SAMPLES)
+    made = compile_model(source, target, used, observer, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        report = _write_and_verify(source, target, used, test, made, observer, work, progress)
+        (work / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (work / "report.html").write_text(render_html(report), encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        work.chmod(0o755)
+        work.replace(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises TinymlError unless ``out`` is free, empty or an earlier export."""
+    if out.exists() and not out.is_dir():
+        raise TinymlError(f"{out} is a file", "Choose another --out.")
+    if out.is_dir() and any(out.iterdir()) and not (out / REPORT).is_file():
+        raise TinymlError(f"{out} holds files that are no earlier export", "Choose another --out.")
+
+
+def _write_and_verify(
+    source: Source,
+    target: Target,
+    calibration: Samples,
+    test: Samples | None,
+    made: Compiled,
+    observer: str,
+    work: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    tflite, onnx = write_tflite(made.graph), write_onnx(made.graph)
+    (work / "model.tflite").write_bytes(tflite)
+    (work / "model.onnx").write_bytes(onnx)
+    write_c_folder(made.c_model, made.graph.name, work / "c")
+
+    real = (test or calibration).take(VERIFICATION_SAMPLES)
+    float_feeds = real.fit(made.float_graph)
+    feeds = quantised_feeds(made.graph, float_feeds)
+    snr = layer_snr(made.float_graph, made.graph, float_feeds[:32], progress)
+    columns: dict[str, Any] = {n: np.concatenate([f[n] for f in feeds]) for n in made.graph.inputs}
+    np.savez_compressed(work / "samples.npz", **columns)
+
+    expected = reference_outputs(made.graph, feeds, progress)
+    checks = verify_interpreters(made.graph, tflite, onnx, feeds, expected, progress)
+    with tempfile.TemporaryDirectory(prefix="tinyml-build-") as folder:
+        build = Path(folder)
+        for board in boards(target):
+            checks.append(
+                verify_c(
+                    made.c_graph, work / "c", board, feeds, expected, build / board.name, progress
+                )
+            )
+        program = build_program(work / "c", made.graph.name, target, build / "size")
+        counted = count_instructions(made.c_graph, work / "c", target, feeds[0], build / "count")
+        accuracy = None
+        if test is not None and test.labels is not None:
+            accuracy = {
+                "data": test.source,
+                "samples": test.count,
+                "float": float_accuracy(source.onnx, test, progress),
+                "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
+            }
+    _check_linked(target, program.memory.flash, program.memory.arena + (counted.stack_bytes or 0))
+    return build_report(
+        source=source,
+        target=target,
+        compiled=made,
+        observer=observer,
+        calibration=calibration,
+        verified_on=real.source,
+        snr=snr,
+        checks=checks,
+        memory=program.memory,
+        counted=counted,
+        accuracy=accuracy,
+        files=_digests(work),
+    )
+
+
+def boards(target: Target) -> Sequence[Target]:
+    """Where the C is verified: on this machine, and on the emulated target."""
+    host = load_target("host")
+    return (host,) if target.qemu is None else (host, target)
+
+
+def verify_export(folder: Path, progress: Progress = silent) -> tuple[dict[str, Any], list[Check]]:
+    """Repeats the verification of an export from its files alone.
+
+    Returns:
+        The stored report and the new checks.
+
+    Raises:
+        TinymlError: a file is missing or was changed, or a runtime disagrees.
+    """
+    opened = open_export(folder)
+    expected = reference_outputs(opened.graph, opened.feeds, progress)
+    tflite = (folder / "model.tflite").read_bytes()
+    onnx = (folder / "model.onnx").read_bytes()
+    checks = verify_interpreters(opened.graph, tflite, onnx, opened.feeds, expected, progress)
+    with tempfile.TemporaryDirectory(prefix="tinyml-build-") as build:
+        for board in boards(opened.target):
+            checks.append(
+                verify_c(
+                    opened.c_graph,
+                    folder / "c",
+                    board,
+                    opened.feeds,
+                    expected,
+                    Path(build) / board.name,
+                    progress,
+                )
+            )
+    return opened.report, checks
+
+
+def write_c_folder(model: CModel, name: str, folder: Path) -> None:
+    """The generated sources with the headers and kernels they need: a folder that compiles by
+    itself."""
+    root = firmware_root()
+    (folder / "tinyml").mkdir(parents=True)
+    (folder / "kernels").mkdir()
+    for header in sorted((root / "include" / "tinyml").glob("*.h")):
+        shutil.copy(header, folder / "tinyml")
+    portable = root / "kernels" / "portable"
+    for shared in sorted(portable.glob("*.h")):
+        shutil.copy(shared, folder / "kernels")
+    for kernel in sorted(portable.glob("*.c")):
+        text = kernel.read_text(encoding="utf-8")
+        if any(f"void {called}(" in text for called in model.kernels):
+            shutil.copy(kernel, folder / "kernels")
+    for file_name, text in model.files.items():
+        (folder / file_name).write_text(text, encoding="utf-8")
+    (folder / f"{name}_weights.bin").write_bytes(model.weights)
+    (folder / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\n"
+        f"project({name} C)\n"
+        "file(GLOB kernels ${CMAKE_CURRENT_SOURCE_DIR}/kernels/*.c)\n"
+        f"add_library({name} STATIC {name}.c {name}_weights.c ${{kernels}})\n"
+        f"target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n"
+        f"target_compile_features({name} PUBLIC c_std_11)\n",
+        encoding="utf-8",
+    )
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        found[str(path.relative_to(folder))] = {"bytes": len(data), "sha256": digest}
+    return found
+
+
+def _check_fit(graph: Graph, plan: MemoryPlan, weights: int, target: Target) -> None:
+    if plan.arena_bytes > target.ram_bytes:
+        node = graph.nodes[plan.peak_node]
+        raise TargetError(
+            f"the model needs {plan.arena_bytes:,} B of RAM for activations, {target.name} has "
+            f"{target.ram_bytes:,} B: {plan.arena_bytes - target.ram_bytes:,} B too many; the "
+            f"peak is at {node.op.kind} '{node.name}'",
+            "Lower the input resolution or that layer's channels, or choose a larger target.",
+        )
+    if weights > target.flash_bytes:
+        layer = max(graph.nodes, key=lambda n: sum(t.bytes for t in graph.ins(n) if t.is_constant))
+        raise TargetError(
+            f"the model needs {weights:,} B of flash for weights, {target.name} has "
+            f"{target.flash_bytes:,} B: {weights - target.flash_bytes:,} B too many; the largest "
+            f"layer is {layer.op.kind} '{layer.name}'",
+            "Use a narrower model or a larger target.",
+        )
+
+
+def _check_linked(target: Target, flash: int, ram: int) -> None:
+    for label, used, limit in (
+        ("flash", flash, target.flash_bytes),
+        ("RAM", ram, target.ram_bytes),
+    ):
+        if used > limit:
+            raise TargetError(
+                f"the linked model takes {used:,} B of {label}, {target.name} has {limit:,} B: "
+                f"{used - limit:,} B too many",
+                "Use a smaller model or a larger target.",
+            )

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8 TFLite models: the integers of a file as an int8 Graph."""
+
+from tinyml.importers.tflite.importer import import_tflite
+
+__all__ = ["import_tflite"]

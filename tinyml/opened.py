@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an export folder back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyml.errors import TinymlError
+from tinyml.importers.tflite import import_tflite
+from tinyml.ir.graph import Graph
+from tinyml.passes import C_PASSES, run_passes
+from tinyml.runtimes.compiled import Feed
+from tinyml.targets import Target, target_from_json
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export folder.
+
+    Args:
+        report: report.json.
+        target: the board it was made for.
+        graph: the int8 graph, read from model.tflite.
+        c_graph: the same as the C writer takes it.
+        feeds: the stored samples, int8 by input name.
+    """
+
+    report: dict[str, Any]
+    target: Target
+    graph: Graph
+    c_graph: Graph
+    feeds: list[Feed]
+
+
+def open_export(folder: Path) -> Export:
+    """Reads an export and checks that no file was changed since it was made.
+
+    Raises:
+        TinymlError: it is no export, or a file is missing, damaged or changed.
+    """
+    path = folder / "report.json"
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files = dict(report["files"])
+        name, target = report["model"]["name"], target_from_json(report["target"])
+    except FileNotFoundError:
+        raise TinymlError(
+            f"{folder} is no export: it has no report.json", "Make one with tinyml export."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TinymlError(f"{path} is damaged: {error}", "Export the model again.") from None
+    for relative, facts in files.items():
+        file = folder / relative
+        if not file.is_file():
+            raise TinymlError(f"{file} is missing", "Export the model again.")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != facts["sha256"]:
+            raise TinymlError(f"{file} was changed after the export", "Export the model again.")
+    graph = import_tflite(folder / "model.tflite", name)
+    with np.load(folder / "samples.npz", allow_pickle=False) as stored:
+        columns = {n: stored[n] for n in graph.inputs}
+    count = len(next(iter(columns.values())))
+    feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
+    return Export(report, target, graph, run_passes(graph, C_PASSES), feeds)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gathers every fact of an export as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyml.ir.graph import Graph, Node
+from tinyml.measure import Counted
+from tinyml.runtimes.build import MemoryUse
+from tinyml.samples import Samples
+from tinyml.source import Source
+from tinyml.targets import Target
+from tinyml.verify import Check
+
+if TYPE_CHECKING:
+    from tinyml.export import Compiled
+
+HISTOGRAM_BINS = 64
+
+
+def build_report(
+    *,
+    source: Source,
+    target: Target,
+    compiled: Compiled,
+    observer: str,
+    calibration: Samples,
+    verified_on: str,
+    snr: Mapping[str, float],
+    checks: Sequence[Check],
+    memory: MemoryUse,
+    counted: Counted,
+    accuracy: dict[str, Any] | None,
+    files: dict[str, Any],
+) -> dict[str, Any]:
+    """The report as JSON-ready data. Bytes are whole numbers, ratios fractions, SNR in dB."""
+    graph, plan = compiled.graph, compiled.plan
+    return {
+        "tinyml": _version(),
+        "model": {
+            "name": graph.name,
+            "source": source.spec,
+            "provenance": source.provenance,
+            "parameters": parameters(compiled.float_graph),
+            "macs": sum(graph.macs(n) for n in graph.nodes),
+            "abi": f"{compiled.c_model.abi:016x}",
+        },
+        "target": asdict(target),
+        "quantisation": {
+            "observer": observer,
+            "calibration": calibration.source,
+            "samples": calibration.count,
+        },
+        "inputs": [_port(graph, n) for n in graph.inputs],
+        "outputs": [_port(graph, n) for n in graph.outputs],
+        "layers": [_layer(compiled, n, snr, counted) for n in graph.nodes],
+        "output_snr_db": _finite(snr[graph.outputs[0]]),
+        "memory": {
+            "flash": memory.flash,
+            "code": memory.code,
+            "weights": memory.weights,
+            "ram": memory.arena + (counted.stack_bytes or 0),
+            "arena": memory.arena,
+            "arena_lower_bound": plan.lower_bound,
+            "stack": counted.stack_bytes,
+            "peak_layer": compiled.c_graph.nodes[plan.peak_node].name,
+            "harness_flash": memory.runtime_flash,
+        },
+        "instructions": counted.inference,
+        "accuracy": accuracy,
+        "verified_on": verified_on,
+        "checks": [c.to_json() for c in checks],
+        "arena": [
+            {
+                "tensors": list(b.tensors),
+                "offset": plan.offsets[b.tensors[0]],
+                "bytes": b.size,
+                "first": b.first,
+                "last": b.last,
+            }
+            for b in plan.buffers
+        ],
+        "histograms": _histograms(compiled),
+        "files": files,
+    }
+
+
+def parameters(graph: Graph) -> int:
+    """Elements of all constants that nodes read."""
+    names = {i for n in graph.nodes for i in n.inputs if graph.tensors[i].is_constant}
+    return sum(graph.tensors[n].elements for n in names)
+
+
+def _version() -> str:
+    try:
+        return version("tinyml-toolchain")
+    except PackageNotFoundError:
+        return "source tree"
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: an error-free layer has no SNR."""
+    return round(value, 2) if math.isfinite(value) else None
+
+
+def _port(graph: Graph, name: str) -> dict[str, Any]:
+    tensor = graph.tensors[name]
+    layout = graph.source_layout.get(name)
+    return {
+        "name": name,
+        "shape": list(tensor.shape),
+        "dtype": tensor.dtype.value,
+        "scale": tensor.q.s,
+        "zero_point": tensor.q.z,
+        "permuted_from_source": None if layout is None else list(layout),
+    }
+
+
+def _layer(
+    compiled: Compiled, node: Node, snr: Mapping[str, float], counted: Counted
+) -> dict[str, Any]:
+    graph = compiled.graph
+    out = graph.out(node)
+    return {
+        "name": node.name,
+        "op": node.op.kind,
+        "shape": list(out.shape),
+        "macs": graph.macs(node),
+        "weights": sum(t.bytes for t in graph.ins(node) if t.is_constant),
+        "scale": out.q.s,
+        "zero_point": out.q.z,
+        "snr_db": _finite(snr[out.name]) if out.name in snr else None,
+        "clipped": compiled.calibration.clipped.get(out.name, 0.0),
+        "instructions": counted.nodes.get(out.name),
+    }
+
+
+def _histograms(compiled: Compiled) -> list[dict[str, Any]]:
+    """The distribution of each activation and the range that int8 covers."""
+    made = []
+    for name, histogram in compiled.calibration.histograms.items():
+        if name not in compiled.graph.tensors:
+            continue
+        quant = compiled.graph.tensors[name].q
+        counts = histogram.counts.reshape(HISTOGRAM_BINS, -1).sum(axis=1)
+        covered = quant.dequantise(np.array([-128, 127], np.int8))
+        made.append(
+            {
+                "tensor": name,
+                "low": histogram.low,
+                "high": histogram.high,
+                "counts": [int(c) for c in counts],
+                "int8_low": float(covered[0]),
+                "int8_high": float(covered[1]),
+            }
+        )
+    return made

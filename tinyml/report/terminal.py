@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Prints what a user wants to know first: does it fit, is it right, what does it cost."""
+    target, memory, model = report["target"], report["memory"], report["model"]
+    console.print(
+        f"[bold]{model['name']}[/] for {target['name']}: {model['parameters']:,} parameters, "
+        f"{model['macs']:,} MACs"
+    )
+    if model["provenance"].get("weights", "").startswith("seeded"):
+        console.print("[yellow]The weights are random: this shows cost, not accuracy.[/]")
+
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    facts.add_row(
+        "Flash",
+        _used(memory["flash"], target["flash_bytes"]),
+        f"weights {memory['weights']:,} B, code {memory['code']:,} B",
+    )
+    stack = memory["stack"]
+    parts = f"arena {memory['arena']:,} B" + (f", stack {stack:,} B" if stack else "")
+    facts.add_row("RAM", _used(memory["ram"], target["ram_bytes"]), parts)
+    if report["instructions"] is not None:
+        per_mac = report["instructions"] / max(model["macs"], 1)
+        facts.add_row(
+            "Instructions", f"{report['instructions']:,}", f"{per_mac:.2f} per MAC, exact"
+        )
+    if report["output_snr_db"] is not None:
+        facts.add_row("Output SNR", f"{report['output_snr_db']:.1f} dB", "int8 against float")
+    if report["accuracy"]:
+        accuracy = report["accuracy"]
+        facts.add_row(
+            "Accuracy",
+            f"int8 {100 * accuracy['int8']:.2f} %, float {100 * accuracy['float']:.2f} %",
+            f"{accuracy['samples']:,} samples of {accuracy['data']}",
+        )
+    console.print(facts)
+    print_checks(report["checks"], report["verified_on"], console)
+
+
+def _used(value: int, limit: int) -> str:
+    return f"{value:,} B ({100 * value / limit:.0f} %)"
+
+
+def print_checks(checks: list[dict[str, Any]], source: str, console: Console) -> None:
+    """Prints the verification table."""
+    table = Table(title=f"Verified against the integer reference on {source}", title_justify="left")
+    for heading in ("runtime", "compared", "samples", "largest difference", "bound"):
+        table.add_column(heading, justify="right" if heading == "samples" else "left")
+    for check in checks:
+        off = check["max_lsb"]
+        table.add_row(
+            check["runtime"],
+            check["scope"],
+            str(check["samples"]),
+            "[green]equal[/]" if off == 0 else f"{off} LSB",
+            "equal" if check["allowed_lsb"] == 0 else f"{check['allowed_lsb']} LSB",
+        )
+    console.print(table)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user can point the compiler at, and where its samples come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyml.errors import CalibrationError, ImportModelError
+from tinyml.importers.names import identifier
+from tinyml.samples import Samples, checked_samples, load_samples
+
+ZOO = "zoo:"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float model as ONNX bytes, with what is known about it.
+
+    Args:
+        spec: what the user gave.
+        name: a C identifier for generated files.
+        onnx: the model.
+        provenance: facts for the report: architecture, weights, data, licence.
+    """
+
+    spec: str
+    name: str
+    onnx: bytes
+    provenance: dict[str, str]
+
+
+def open_source(
+    spec: str, shapes: Sequence[Sequence[int]] | None, weights: Path | None = None
+) -> Source:
+    """Reads a model.
+
+    Args:
+        spec: FILE.onnx, FILE.py:NAME, FILE.pt2 or zoo:NAME.
+        shapes: input shapes with batch size 1, which PyTorch models need; usually those of the
+            calibration samples.
+        weights: the user's weights for a zoo model.
+
+    Raises:
+        ImportModelError: nothing there is a model.
+    """
+    if spec.startswith(ZOO):
+        return _zoo_source(spec, weights)
+    if weights is not None:
+        raise ImportModelError("--weights goes with zoo models", "Load them in your own script.")
+    path = Path(spec.partition(":")[0])
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise ImportModelError(f"{path} does not exist")
+        return Source(spec, identifier(path.stem), _onnx_bytes(path), {"file": path.name})
+    if path.suffix in (".py", ".pt2"):
+        from tinyml.importers.pytorch import load_module, module_to_onnx
+
+        if shapes is None:
+            raise ImportModelError(
+                "a PyTorch model's input shape comes from its samples",
+                "Give --calibration FILE.npz.",
+            )
+        name = spec.partition(":")[2] if path.suffix == ".py" else path.stem
+        onnx = module_to_onnx(load_module(spec), shapes)
+        return Source(spec, identifier(name), onnx, {"file": path.name})
+    raise ImportModelError(
+        f"'{spec}' is no model tinyml can read",
+        "Give FILE.onnx, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME (see: tinyml zoo list).",
+    )
+
+
+def _onnx_bytes(path: Path) -> bytes:
+    """The file with external data, if any, taken in."""
+    import onnx
+
+    raw = path.read_bytes()
+    try:
+        model = onnx.load(path)
+    except Exception:
+        # The importer explains what is wrong with these bytes.
+        return raw
+    return bytes(model.SerializeToString())
+
+
+def _zoo_source(spec: str, weights: Path | None) -> Source:
+    from tinyml.importers.pytorch import module_to_onnx
+    from tinyml.zoo import get_model
+
+    model = get_model(spec.removeprefix(ZOO))
+    onnx = module_to_onnx(model.load(weights), [model.input_shape])
+    provenance = {
+        "zoo": model.name,
+        "architecture": model.family,
+        "weights": str(weights) if weights else model.weights_note,
+        "data": model.dataset,
+    }
+    facts = model.facts
+    if facts is not None and weights is None:
+        provenance["data licence"] = facts["data_licence"]
+        provenance["preprocessing"] = facts["preprocessing"]
+    return Source(spec, identifier(model.name), onnx, provenance)
+
+
+def open_samples(given: str | None, spec: str, role: str) -> Samples | None:
+    """The samples for a role, "calibration" or "test".
+
+    Args:
+        given: FILE.npy, FILE.npz or zoo:DATASET; None for the zoo model's own data.
+        spec: the model.
+
+    Returns:
+        None where nothing was given and the model brings no data.
+    """
+    if given is not None and not given.startswith(ZOO):
+        return load_samples(Path(given))
+    if given is None and not spec.startswith(ZOO):
+        return None
+    from tinyml.zoo import get_model
+    from tinyml.zoo.data import at_resolution, load_dataset
+
+    name = given or ZOO + get_model(spec.removeprefix(ZOO)).dataset
+    data = load_dataset(name.removeprefix(ZOO))
+    images, labels = {
+        "calibration": (data.train_x, data.train_y),
+        "test": (data.test_x, data.test_y),
+    }[role]
+    if spec.startswith(ZOO):
+        images = at_resolution(images, get_model(spec.removeprefix(ZOO)).input_shape[2])
+    split = "training split" if role == "calibration" else "test split"
+    return checked_samples(f"{data.name}, {split}", {"": images}, labels if len(labels) else None)
+
+
+def need_samples(samples: Samples | None, spec: str) -> Samples:
+    """Samples that must be there. Raises CalibrationError."""
+    if samples is None:
+        raise CalibrationError(
+            f"'{spec}' needs calibration samples",
+            "Give --calibration FILE.npz with an array x of real inputs, (count, *shape).",
+        )
+    return samples

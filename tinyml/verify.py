@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an export on every runtime and compares the integers.
+
+The numpy reference is the definition. C on the host, C on the emulated target and TFLite-Micro
+must equal it bit for bit; LiteRT layer by layer but for the exceptions named here; onnxruntime,
+whose QDQ form defines no integers, within the bound named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyml.errors import VerificationError
+from tinyml.ir.execute import run
+from tinyml.ir.graph import Graph, Node
+from tinyml.ir.tensor import Array
+from tinyml.ops import FullyConnected
+from tinyml.progress import Progress, silent
+from tinyml.runtimes.build import build_program
+from tinyml.runtimes.compiled import Feed, run_program
+from tinyml.runtimes.interpreters import (
+    LiteRt,
+    OnnxRuntime,
+    TfliteMicro,
+    from_onnx_layout,
+    to_onnx_layout,
+)
+from tinyml.targets import Target
+from tinyml.writers.tflite import write_tflite
+
+# LiteRT rounds once where TFLite-Micro and CMSIS-NN round twice.
+LITERT_LSB: dict[type, int] = {FullyConnected: 1}
+# Each ONNX operator, given the reference's integers, may round to a neighbour; through a whole
+# network the difference grows to this much.
+ONNX_LSB = 8
+# Layer-by-layer comparison costs as much as the reference itself.
+LITERT_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Check:
+    """One runtime against the reference.
+
+    Args:
+        runtime: what ran.
+        samples: how many.
+        max_lsb: largest difference of any output integer.
+        allowed_lsb: the stated bound.
+        scope: what was compared, "outputs" or "every layer".
+    """
+
+    runtime: str
+    samples: int
+    max_lsb: int
+    allowed_lsb: int
+    scope: str = "outputs"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def reference_outputs(
+    graph: Graph, feeds: Sequence[Feed], progress: Progress = silent
+) -> list[list[Array]]:
+    """The integer reference's outputs for each sample."""
+    advance = progress("Integer reference", len(feeds))
+    expected = []
+    for feed in feeds:
+        values = run(graph, feed)
+        expected.append([values[name] for name in graph.outputs])
+        advance()
+    return expected
+
+
+def verify_interpreters(
+    graph: Graph,
+    tflite: bytes,
+    onnx: bytes,
+    feeds: Sequence[Feed],
+    expected: Sequence[Sequence[Array]],
+    progress: Progress = silent,
+) -> list[Check]:
+    """Compares TFLite-Micro, LiteRT and onnxruntime with the reference.
+
+    Raises:
+        VerificationError: naming the runtime, the sample and the first operator that differs.
+    """
+    return [
+        _check_tflite_micro(graph, tflite, feeds, expected, progress),
+        _check_litert(graph, tflite, feeds[:LITERT_SAMPLES], progress),
+        _check_onnx(graph, onnx, feeds, expected, progress, optimise=True),
+        _check_onnx(graph, onnx, feeds, expected, progress, optimise=False),
+    ]
+
+
+def _check_tflite_micro(
+    graph: Graph,
+    tflite: bytes,
+    feeds: Sequence[Feed],
+    expected: Sequence[Sequence[Array]],
+    progress: Progress,
+) -> Check:
+    advance = progress("TFLite-Micro", len(feeds))
+    runtime = TfliteMicro(tflite, graph)
+    for index, (feed, wanted) in enumerate(zip(feeds, expected, strict=True)):
+        if _difference(runtime.run(feed), wanted):
+            every = tuple(n.output for n in graph.nodes)
+            exposed = Graph(graph.name, graph.tensors, graph.nodes, graph.inputs, [])
+            exposed.outputs = [*graph.outputs, *(e for e in every if e not in graph.outputs)]
+            seen = TfliteMicro(write_tflite(graph, expose=every), exposed).run(feed)
+            named = dict(zip(exposed.outputs, seen, strict=True))
+            _blame("TFLite-Micro", index, graph, feed, named)
+        advance()
+    return Check("TFLite-Micro interpreter", len(feeds), 0, 0)
+
+
+def _check_litert(graph: Graph, tflite: bytes, feeds: Sequence[Feed], progress: Progress) -> Check:
+    """Each operator is given LiteRT's own inputs, so that an allowed difference upstream does
+    not hide or excuse one downstream."""
+    advance = progress("LiteRT reference kernels", len(feeds))
+    runtime = LiteRt(tflite)
+    largest = 0
+    for index, feed in enumerate(feeds):
+        seen = runtime.run(feed)
+        for node in graph.nodes:
+            ins, out = graph.ins(node), graph.out(node)
+            inputs = [t.data if t.data is not None else seen[t.name] for t in ins]
+            off = _difference([seen[out.name]], [node.op.run_int(inputs, ins, out)])
+            if off > LITERT_LSB.get(type(node.op), 0):
+                _fail("LiteRT", index, node, off)
+            largest = max(largest, off)
+        advance()
+    allowed = max((LITERT_LSB.get(type(n.op), 0) for n in graph.nodes), default=0)
+    return Check("LiteRT reference kernels", len(feeds), largest, allowed, "every layer")
+
+
+def _check_onnx(
+    graph: Graph,
+    onnx: bytes,
+    feeds: Sequence[Feed],
+    expected: Sequence[Sequence[Array]],
+    progress: Progress,
+    *,
+    optimise: bool,
+) -> Check:
+    label = f"onnxruntime, optimisation {'on' if optimise else 'off'}"
+    advance = progress(label, len(feeds))
+    runtime = OnnxRuntime(onnx, optimise=optimise)
+    largest = 0
+    for index, (feed, wanted) in enumerate(zip(feeds, expected, strict=True)):
+        values = [to_onnx_layout(feed[n]) for n in graph.inputs]
+        off = _difference([from_onnx_layout(a) for a in runtime.run(values)], wanted)
+        largest = max(largest, off)
+        if off > ONNX_LSB:
+            raise VerificationError(
+                f"{label} differs from the reference by {off} on sample {index}; "
+                f"the bound is {ONNX_LSB}"
+            )
+        advance()
+    return Check(label, len(feeds), largest, ONNX_LSB)
+
+
+def verify_c(
+    graph: Graph,
+    c_dir: Path,
+    target: Target,
+    feeds: Sequence[Feed],
+    expected: Sequence[Sequence[Array]],
+    build_dir: Path,
+    progress: Progress = silent,
+) -> Check:
+    """Compares the compiled C with the reference.
+
+    Args:
+        graph: the int8 graph that the C was written from.
+        target: host, or a board that is emulated.
+
+    Raises:
+        VerificationError: naming the sample and the first operator that differs.
+    """
+    label = "C on the host" if target.is_host else f"C on {target.name}"
+    advance = progress(label, 1)
+    program = build_program(c_dir, graph.name, target, build_dir / "plain")
+    outputs = run_program(program, target, graph, feeds).outputs
+    for index, (seen, wanted) in enumerate(zip(outputs, expected, strict=True)):
+        if _difference(seen, wanted):
+            traced = build_program(c_dir, graph.name, target, build_dir / "traced", trace=True)
+            traces = run_program(traced, target, graph, [feeds[index]], trace=True).traces[0]
+            names = [n.output for n in graph.nodes]
+            _blame(label, index, graph, feeds[index], dict(zip(names, traces, strict=True)))
+    advance()
+    suffix = "" if target.is_host else f" ({target.qemu.machine}, QEMU)" if target.qemu else ""
+    return Check(label + suffix, len(feeds), 0, 0)
+
+
+def _difference(seen: Sequence[Array], wanted: Sequence[Array]) -> int:
+    """Largest absolute difference; shapes that differ count as everything."""
+    worst = 0
+    for a, b in zip(seen, wanted, strict=True):
+        if a.shape != b.shape:
+            return 255
+        worst = max(worst, int(np.max(np.abs(a.astype(np.int64) - b), initial=0)))
+    return worst
+
+
+def _blame(runtime: str, sample: int, graph: Graph, feed: Feed, seen: dict[str, Array]) -> None:
+    """Raises for the first node whose recorded output differs from the reference."""
+    wanted = run(graph, feed)
+    for node in graph.nodes:
+        off = _difference([seen[node.output]], [wanted[node.output]])
+        if off:
+            _fail(runtime, sample, node, off)
+    raise VerificationError(
+        f"{runtime} differs from the reference on sample {sample}, yet every layer agrees when "
+        "run alone",
+        "An output buffer is overwritten after it was computed; please report this model.",
+    )
+
+
+def _fail(runtime: str, sample: int, node: Node, off: int) -> None:
+    raise VerificationError(
+        f"{runtime} differs from the integer reference by {off} on sample {sample}; the first "
+        f"operator that differs is {node.op.kind} '{node.name}' (tensor '{node.output}')"
+    )

