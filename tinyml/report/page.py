@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinyml.report import plots
+from tinyml.report.terminal import bound_text
 
 
 def render_html(report: dict[str, Any]) -> str:
@@ -17,6 +18,7 @@ def render_html(report: dict[str, Any]) -> str:
     template = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["thousands"] = lambda v: "-" if v is None else f"{v:,}"
+    environment.filters["bound"] = bound_text
     pictures = {
         "arena": plots.arena(report),
         "snr": plots.snr(report),

@@ -50,6 +50,13 @@ def _used(value: int, limit: int) -> str:
     return f"{value:,} B ({100 * value / limit:.0f} %)"
 
 
+def bound_text(allowed: int | None) -> str:
+    """A check's bound in words."""
+    if allowed is None:
+        return "reported"
+    return "equal" if allowed == 0 else f"{allowed} LSB"
+
+
 def print_checks(checks: list[dict[str, Any]], source: str, console: Console) -> None:
     """Prints the verification table."""
     table = Table(title=f"Verified against the integer reference on {source}", title_justify="left")
@@ -62,6 +69,6 @@ def print_checks(checks: list[dict[str, Any]], source: str, console: Console) ->
             check["scope"],
             str(check["samples"]),
             "[green]equal[/]" if off == 0 else f"{off} LSB",
-            "equal" if check["allowed_lsb"] == 0 else f"{check['allowed_lsb']} LSB",
+            bound_text(check["allowed_lsb"]),
         )
     console.print(table)

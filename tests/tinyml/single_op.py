@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One operator as a model, on every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
+from tinyml.ir.tensor import Array
+from tinyml.runtimes.interpreters import LiteRt, TfliteMicro
+from tinyml.writers.tflite import write_tflite
+
+
+def activation(name: str, shape: Sequence[int], scale: float, zero: int) -> Tensor:
+    """An int8 activation."""
+    return Tensor(name, tuple(shape), DType.INT8, Quantisation.per_tensor(scale, zero))
+
+
+def model(op: Operator, ins: Sequence[Tensor], scale: float, zero: int) -> Graph:
+    """A graph of one node; constants are the inputs that have data."""
+    out = activation("out", op.infer([t.shape for t in ins]), scale, zero)
+    graph = Graph(
+        "single",
+        {**{t.name: t for t in ins}, "out": out},
+        [Node(op, tuple(t.name for t in ins), "out", "layer")],
+        [t.name for t in ins if t.data is None],
+        ["out"],
+    )
+    graph.check()
+    return graph
+
+
+def weights_and_bias(
+    rng: np.random.Generator, shape: Sequence[int], axis: int, input_scale: float
+) -> list[Tensor]:
+    """Random per-channel int8 weights and an int32 bias."""
+    channels = shape[axis]
+    scales = rng.uniform(0.001, 0.02, channels)
+    data = rng.integers(-127, 128, shape).astype(np.int8)
+    bias = rng.integers(-20000, 20001, channels).astype(np.int32)
+    quant = Quantisation.per_channel(scales, axis)
+    of_bias = Quantisation.per_channel(np.array(quant.scale) * input_scale, 0)
+    return [
+        Tensor("weights", tuple(shape), DType.INT8, quant, data),
+        Tensor("bias", (channels,), DType.INT32, of_bias, bias),
+    ]
+
+
+def random_feeds(graph: Graph, rng: np.random.Generator, count: int) -> list[dict[str, Array]]:
+    """Random inputs, and the extremes."""
+    feeds = [
+        {n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs}
+        for _ in range(count)
+    ]
+    for value in (-128, 127):
+        feeds.append({n: np.full(graph.tensors[n].shape, value, np.int8) for n in graph.inputs})
+    return feeds
+
+
+def assert_equal_everywhere(
+    graph: Graph, feeds: Sequence[dict[str, Array]], litert: int = 0
+) -> None:
+    """The integer reference, TFLite-Micro and LiteRT give the same integers.
+
+    Args:
+        litert: LiteRT's allowed difference, for its named exceptions.
+    """
+    data = write_tflite(graph)
+    micro, lite = TfliteMicro(data, graph), LiteRt(data)
+    node = graph.nodes[-1]
+    ins, out = graph.ins(node), graph.out(node)
+    for feed in feeds:
+        arrays = [t.data if t.data is not None else feed[t.name] for t in ins]
+        expected = node.op.run_int(arrays, ins, out)
+        assert expected.dtype == np.int8
+        np.testing.assert_array_equal(micro.run(feed)[0], expected, "TFLite-Micro")
+        off = np.abs(lite.run(feed)["out"].astype(int) - expected)
+        assert off.max(initial=0) <= litert, f"LiteRT differs by {off.max()}"
+
+
+scales = st.floats(1e-4, 2.0)
+zero_points = st.integers(-128, 127)
+seeds = st.integers(0, 2**32 - 1)
