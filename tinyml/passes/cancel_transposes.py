@@ -9,8 +9,8 @@ Rules, applied until none fits:
     reshape is one reshape.
  3. Elementwise operators, concatenation and padding move above a transpose.
  4. A transpose, flattened into a fully connected layer, becomes a permutation of its weights.
- 5. A transpose of a graph input, or making a graph output, becomes part of the model's contract
-    (`Graph.source_layout`).
+ 5. A transpose of a graph input to NHWC, or of the last image from NHWC, becomes part of the
+    model's contract (`Graph.source_layout`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tinyml.ops.binary import Binary
 from tinyml.passes.manager import Pass
 
 Permutation = tuple[int, ...]
+TO_NHWC: Permutation = (0, 2, 3, 1)
 
 
 def _inverse(permutation: Permutation) -> Permutation:
@@ -178,34 +179,31 @@ class CancelTransposes(Pass):
     @staticmethod
     def _adopt_input(graph: Graph, name: str) -> bool:
         """Rule 5 for inputs: the caller hands over the transposed array."""
-        readers = graph.consumers(name)
-        turns = [n.op.permutation for n in readers if isinstance(n.op, Transpose)]
-        if name in graph.source_layout or not turns or len(set(turns)) != 1:
+        turned = any(n.op == Transpose(TO_NHWC) for n in graph.consumers(name))
+        if name in graph.source_layout or not turned:
             return False
-        permutation = turns[0]
         tensor = graph.tensors[name]
-        shape = tuple(tensor.shape[i] for i in permutation)
+        shape = tuple(tensor.shape[i] for i in TO_NHWC)
         restored = graph.add(Tensor(f"{name}_source", tensor.shape))
         graph.tensors[name] = replace(tensor, shape=shape)
         graph.nodes = [n.rewired({name: restored}) for n in graph.nodes]
-        turn = Node(Transpose(_inverse(permutation)), (name,), restored, name)
+        turn = Node(Transpose(_inverse(TO_NHWC)), (name,), restored, name)
         graph.nodes.insert(0, turn)
-        graph.source_layout[name] = permutation
+        graph.source_layout[name] = TO_NHWC
         return True
 
     @staticmethod
     def _adopt_output(graph: Graph, name: str) -> None:
         """Rule 5 for outputs: the caller receives the array before its last transpose."""
         node = graph.producer(name)
-        if node is None or not isinstance(node.op, Transpose) or graph.consumers(name):
+        if node is None or node.op != Transpose(_inverse(TO_NHWC)) or graph.consumers(name):
             return
         source = graph.producer(node.inputs[0])
         if source is None or graph.consumers(source.output) != [node]:
             return
-        back = _inverse(node.op.permutation)
         graph.tensors[name] = replace(graph.tensors[name], shape=graph.out(source).shape)
         graph.replace_nodes([source, node], [replace(source, output=name)])
-        graph.source_layout[name] = back
+        graph.source_layout[name] = TO_NHWC
 
 
 def _moved(op: Operator, permutation: Sequence[int]) -> Operator:
