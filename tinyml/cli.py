@@ -53,9 +53,9 @@ def main() -> None:
             print(json.dumps({"error": error.message, "hint": error.hint}))
         else:
             console = Console(stderr=True, highlight=False)
-            console.print(f"[bold red]error:[/] {_plain(error.message)}")
+            console.print(f"[bold red]error:[/] {_plain(error.message)}", soft_wrap=True)
             if error.hint:
-                console.print(f"[bold]hint:[/]  {_plain(error.hint)}")
+                console.print(f"[bold]hint:[/]  {_plain(error.hint)}", soft_wrap=True)
         raise SystemExit(1) from None
 
 

@@ -38,24 +38,35 @@ class Export:
     feeds: list[Feed]
 
 
+def read_report(folder: Path) -> dict[str, Any]:
+    """The report of an export: see `tinyml.report.build_report` for its contents.
+
+    Raises:
+        TinymlError: the folder is no export, or its report is damaged.
+    """
+    path = folder / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise TinymlError(
+            f"{folder} is no export: it has no report.json", "Make one with tinyml export."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise TinymlError(f"{path} is damaged: {error}", "Export the model again.") from None
+    if not isinstance(report, dict) or not {"files", "memory", "model", "target"} <= set(report):
+        raise TinymlError(f"{path} is no report of an export", "Export the model again.")
+    return report
+
+
 def open_export(folder: Path) -> Export:
     """Reads an export and checks that no file was changed since it was made.
 
     Raises:
         TinymlError: it is no export, or a file is missing, damaged or changed.
     """
-    path = folder / "report.json"
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        files = dict(report["files"])
-        name, target = report["model"]["name"], target_from_json(report["target"])
-    except FileNotFoundError:
-        raise TinymlError(
-            f"{folder} is no export: it has no report.json", "Make one with tinyml export."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TinymlError(f"{path} is damaged: {error}", "Export the model again.") from None
-    for relative, facts in files.items():
+    report = read_report(folder)
+    name, target = report["model"]["name"], target_from_json(report["target"])
+    for relative, facts in report["files"].items():
         file = folder / relative
         if not file.is_file():
             raise TinymlError(f"{file} is missing", "Export the model again.")

@@ -92,9 +92,7 @@ def test_a_transpose_that_moves_data_stays():
 def test_batch_norm_disappears_into_the_convolution():
     b = Builder((1, 4, 4, 3))
     scaled = b.apply(Mul(), b.conv("x", 5), b.constant(1, 1, 1, 5))
-    graph = run_passes(
-        b.done(b.apply(Add(), scaled, b.constant(1, 1, 1, 5))), [FoldAffine()]
-    )
+    graph = run_passes(b.done(b.apply(Add(), scaled, b.constant(1, 1, 1, 5))), [FoldAffine()])
     assert kinds(graph) == ["conv2d"]
 
 

@@ -7,6 +7,7 @@ wrapped in two transposes here; the pass `cancel_transposes` removes them.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,23 @@ def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
     translation = Translation(identifier(label), model)
     translation.translate()
     return translation.graph
+
+
+# Where PyTorch's exporter records the modules around a node, outermost first.
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def _layer_name(node: onnx.NodeProto, index: int) -> str:
+    """The name a user knows a node by: its PyTorch module where the file tells it."""
+    stored = next((p.value for p in node.metadata_props if p.key == _SCOPES), None)
+    if stored is not None:
+        try:
+            module = ast.literal_eval(stored)[-2]
+        except (ValueError, SyntaxError, IndexError, TypeError):
+            module = ""
+        if module:
+            return f"{module}/{node.op_type}"
+    return node.name or f"{node.op_type}_{index}"
 
 
 def _first_line(error: Exception) -> str:
@@ -136,7 +154,7 @@ class Translation:
                 self._input(value)
         unsupported: list[str] = []
         for index, node in enumerate(self._model.graph.node):
-            self._layer = node.name or f"{node.op_type}_{index}"
+            self._layer = _layer_name(node, index)
             if self._fold(node):
                 continue
             translator = TRANSLATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Each sets up what it needs by itself.
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+BIN := $(VENV)/bin
+BUILD := build
+C_FILES := $(shell find firmware -name '*.[ch]')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system demo test test-long lint format bench clean
+
+help: ## Show this list.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready system ## Install everything: virtual environment, compilers, emulators.
+
+system:
+	@scripts/system-packages
+
+# torch first: with it in place nothing else asks the package index for a CUDA build.
+$(VENV)/.ready: pyproject.toml scripts/virtual-environment
+	@scripts/virtual-environment "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: setup ## Compile a trained image model to Cortex-M4 firmware, verify it, and show the report.
+	$(BIN)/tinyml export zoo:tinynet-mnist --target cortex-m4 --out $(BUILD)/demo
+	$(BIN)/tinyml run $(BUILD)/demo --on qemu
+	@echo "Open $(BUILD)/demo/report.html for layers, memory over time and histograms."
+
+test: setup ## Run the tests (minutes).
+	$(BIN)/python -m pytest -n auto
+
+test-long: setup ## Run the long tests too.
+	$(BIN)/python -m pytest -n auto -m "long or not long"
+
+lint: setup ## Check style, types and C warnings.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	scripts/c-warnings
+
+format: setup ## Rewrite sources in the project's style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+bench: setup ## Measure the zoo's models on every target; writes bench/results.md.
+	$(BIN)/python bench/models.py --out bench/results.md
+
+clean: ## Remove what was built; keeps the virtual environment.
+	rm -rf $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `fleet` command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fleet.domain.match import Capacity, Fit, Requirements, match
+from tinyml import TinymlError, list_targets, read_report
+
+app = typer.Typer(
+    help="Manage a fleet of microcontrollers and the models they run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def fleet() -> None:
+    """Manage a fleet of microcontrollers and the models they run."""
+
+
+def main() -> None:
+    """Runs the command; errors a user can cause end it with status 1 and one clear message."""
+    try:
+        app()
+    except TinymlError as error:
+        console = Console(stderr=True, highlight=False, markup=False)
+        console.print(f"error: {error.message}", soft_wrap=True)
+        if error.hint:
+            console.print(f"hint:  {error.hint}", soft_wrap=True)
+        raise SystemExit(1) from None
+
+
+@app.command("match")
+def match_command(
+    exports: Annotated[list[Path], typer.Argument(help="Folders made by `tinyml export`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show which device classes have the flash and RAM for each exported model."""
+    classes = [Capacity(t.name, t.flash_bytes, t.ram_bytes) for t in list_targets() if t.qemu]
+    models = [_requirements(folder) for folder in exports]
+    fits = {m.model: [match(m, c) for c in classes] for m in models}
+    if as_json:
+        print(
+            json.dumps([{**asdict(f), "fits": f.fits} for v in fits.values() for f in v], indent=1)
+        )
+        return
+    table = Table()
+    table.add_column("model")
+    for device in classes:
+        table.add_column(device.name, justify="center")
+    for model, verdicts in fits.items():
+        table.add_row(model, *(_verdict(f) for f in verdicts))
+    Console().print(table)
+
+
+def _requirements(folder: Path) -> Requirements:
+    report = read_report(folder)
+    memory = report["memory"]
+    return Requirements(report["model"]["name"], memory["flash"], memory["ram"])
+
+
+def _verdict(fit: Fit) -> str:
+    if fit.fits:
+        return "[green]fits[/]"
+    lacks = [
+        f"{label} -{missing:,} B"
+        for label, missing in (("flash", fit.missing_flash), ("RAM", fit.missing_ram))
+        if missing
+    ]
+    return ", ".join(lacks)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tinyml.errors import TargetError
+from tinyml.runtimes.build import firmware_root
+from tinyml.targets import list_targets, load_target, target_from_json
+
+GOOD = """
+name = "mine"
+description = "my board"
+port = "mps2_an386"
+compiler = "arm-none-eabi-gcc"
+packages = ["gcc-arm-none-eabi"]
+flags = ["-mcpu=cortex-m4"]
+features = ["dsp"]
+flash_bytes = 524288
+ram_bytes = 65536
+"""
+
+
+def test_every_shipped_target_has_a_port():
+    known = {t.name for t in list_targets()}
+    assert known == {"cortex-m0", "cortex-m4", "cortex-m55", "cortex-m7", "host", "riscv32"}
+    for target in list_targets():
+        port = firmware_root() / "ports" / target.port
+        assert (port / "board.ld").is_file() or (port / "port.c").is_file()
+
+
+def test_a_target_survives_json():
+    for target in list_targets():
+        assert target_from_json(json.loads(json.dumps(asdict(target)))) == target
+
+
+def test_a_users_own_file(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    target = load_target(str(path))
+    assert target.ram_bytes == 65536
+    assert target.qemu is None
+
+
+def test_an_unknown_name_suggests_the_closest():
+    with pytest.raises(TargetError) as caught:
+        load_target("cortex-m5")
+    assert "cortex-m5" in caught.value.message
+    assert "Did you mean 'cortex-m" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("ram_bytes = 65536", "ram_bytes = -1"), "ram_bytes = -1"),
+        (("ram_bytes = 65536", "ram_bytes = 9999999999999"), "ram_bytes = 9999999999999"),
+        (("ram_bytes = 65536", 'ram_bytes = "64k"'), "'ram_bytes' must be a whole number"),
+        (("ram_bytes = 65536", "ram_bytes = true"), "'ram_bytes' must be a whole number"),
+        (("ram_bytes = 65536", ""), "key 'ram_bytes' is missing"),
+        (('features = ["dsp"]', 'features = ["warp"]'), "warp"),
+        (('features = ["dsp"]', "features = 3"), "'features' must be a list of texts"),
+        (("name =", "nmae ="), "unknown key nmae"),
+        (("name =", "name"), "no TOML file"),
+        (('port = "mps2_an386"', 'port = "x"\nqemu = 3'), "'qemu' must be a table"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], named: str):
+    path = tmp_path / "bad.toml"
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(TargetError) as caught:
+        load_target(str(path))
+    assert named in caught.value.message
+    assert "bad.toml" in caught.value.message
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(TargetError, match=r"gone\.toml"):
+        load_target("gone.toml")
