@@ -87,7 +87,9 @@ def assert_equal_everywhere(
         assert expected.shape == out.shape
         np.testing.assert_array_equal(micro.run(feed)[0], expected, "TFLite-Micro")
         if litert is not None:
-            off = np.abs(lite.run(feed)["out"].astype(int) - expected)
+            seen = lite.run(feed)["out"]
+            assert seen.shape == expected.shape
+            off = np.abs(seen.astype(int) - expected)
             assert off.max(initial=0) <= litert, f"LiteRT differs by {off.max()}"
 
 

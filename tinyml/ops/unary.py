@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import (
     INT32_MAX,
     Int64,
@@ -227,6 +228,12 @@ class HardSwish(Unary):
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
         high_resolution = np.float32(1.0 / 128.0) * np.float32(source.s)
         to_output, output_exponent = _int16_multiplier(high_resolution / np.float32(target.s))
+        if output_exponent > 0:
+            raise QuantisationError(
+                f"hard_swish: the output scale {target.s:g} is less than 1/128 of the input scale "
+                f"{source.s:g}, which TFLite-Micro cannot compute",
+                "Calibrate with samples that cover the layer's inputs around zero.",
+            )
         reluish_scale = np.float32(3.0 / 32768.0)
         to_reluish, reluish_exponent = _int16_multiplier(high_resolution / reluish_scale)
         value = (x - source.z) << 7
@@ -238,11 +245,11 @@ class HardSwish(Unary):
         if reluish_exponent > 0:
             reluish = _saturate16(reluish << 1)
         if reluish_exponent < 0:
-            reluish = rounding_divide_by_pot(reluish, -reluish_exponent)
+            reluish = _rounding_divide_by_pot16(reluish, -reluish_exponent)
         gate = (reluish + (1 << 15)) >> 1
         product = gate * preshift
         truncated = np.where(product >= 0, product >> 15, -((-product) >> 15))
-        return clamp_int8(rounding_divide_by_pot(truncated, -output_exponent) + target.z)
+        return clamp_int8(_rounding_divide_by_pot16(truncated, -output_exponent) + target.z)
 
 
 def _int16_multiplier(real: np.float32) -> tuple[int, int]:
@@ -252,6 +259,13 @@ def _int16_multiplier(real: np.float32) -> tuple[int, int]:
 
 def _saturate16(x: Int64) -> Int64:
     return np.clip(x, -32768, 32767)
+
+
+def _rounding_divide_by_pot16(x: Int64, exponent: int) -> Int64:
+    # From 16 bits on gemmlowp's int16 mask is all ones, and the quotient plus or minus 1.
+    if exponent >= 16:
+        return np.where(x >= 0, 1, -1).astype(np.int64)
+    return rounding_divide_by_pot(x, exponent)
 
 
 def _doubling_high_multiply16(a: Int64, b: int) -> Int64:
