@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tinyml.importers.tflite.file import Options, StoredOperator
+from tinyml.importers.tflite.reader import Reader, Unsupported
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import DType, Quantisation, Tensor
 from tinyml.ops import (
@@ -39,167 +40,223 @@ from tinyml.ops import (
     Window,
 )
 
-if TYPE_CHECKING:
-    from tinyml.importers.tflite.importer import Reader
-
-Translator = Callable[["Reader", Any], None]
-TRANSLATORS: dict[str, Translator] = {}
-_ACTIVATIONS = {
-    schema.ActivationFunctionType.NONE: Activation.NONE,
-    schema.ActivationFunctionType.RELU: Activation.RELU,
-    schema.ActivationFunctionType.RELU6: Activation.RELU6,
+_Function = Callable[[Reader, StoredOperator], None]
+_ACTIVATION_NAMES = {
+    v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)
 }
+# After an operator that has no clamp of its own.
+_STANDALONE: dict[Activation, Operator] = {Activation.RELU: Relu(), Activation.RELU6: Relu6()}
+_LOWEST = -128
 
 
-class Unsupported(Exception):  # noqa: N818 - a verdict on an operator, not a failure
-    """A form of a supported operator that the compiler does not support."""
+@dataclass(frozen=True)
+class Translator:
+    """How one operator is read.
+
+    Args:
+        function: appends the operator's nodes to the reader's graph.
+        required, most: the number of inputs that must be given and that may be listed.
+        options: its options table, None where no field of one is read.
+    """
+
+    function: _Function
+    required: int
+    most: int
+    options: str | None
+
+    def __call__(self, reader: Reader, operator: StoredOperator) -> None:
+        """Translates one operator.
+
+        Raises:
+            Unsupported: a form that the compiler does not support.
+            ValueError: shapes that do not fit.
+            ImportModelError: a tensor it names is damaged or unsupported.
+        """
+        count = len(operator.inputs)
+        if not self.required <= count <= self.most or -1 in operator.inputs[: self.required]:
+            raise Unsupported(f"it has the inputs {list(operator.inputs[:8])}")
+        if len(operator.outputs) != 1:
+            raise Unsupported(f"it has {len(operator.outputs)} outputs; 1 is supported")
+        if self.options is not None and operator.options.name != self.options:
+            raise Unsupported(f"its options are {operator.options.name}, not {self.options}")
+        self.function(reader, operator)
 
 
-def translates(*kinds: str) -> Callable[[Translator], Translator]:
-    """Registers a function as the translator of TFLite operators."""
+TRANSLATORS: dict[str, Translator] = {}
 
-    def register(function: Translator) -> Translator:
-        TRANSLATORS.update(dict.fromkeys(kinds, function))
+
+def translates(
+    kind: str, required: int, most: int | None = None, *, options: str | None = None
+) -> Callable[[_Function], _Function]:
+    """Registers a function as the translator of a TFLite operator."""
+
+    def register(function: _Function) -> _Function:
+        TRANSLATORS[kind] = Translator(function, required, most or required, options)
         return function
 
     return register
 
 
-def _options(operator: Any) -> Any:
-    if operator.builtinOptions is None:
-        raise Unsupported("its options are missing")
-    return operator.builtinOptions
+# What several operators share.
 
 
-def _activation(number: int) -> Activation:
-    if number not in _ACTIVATIONS:
-        raise Unsupported(f"fused activation {number}; none, RELU and RELU6 are supported")
-    return _ACTIVATIONS[number]
+def _activation(options: Options) -> Activation:
+    number = options.integer("FusedActivationFunction")
+    name = _ACTIVATION_NAMES.get(number, str(number))
+    if name not in Activation.__members__:
+        raise Unsupported(f"the fused activation {name}; NONE, RELU and RELU6 are supported")
+    return Activation[name]
+
+
+def _image(x: Tensor) -> tuple[int, int]:
+    """Height and width of the one image in a tensor."""
+    if len(x.shape) != 4 or x.shape[0] != 1:
+        raise Unsupported(f"'{x.name}' is {x.shape}; one image (1, h, w, c) is supported")
+    return x.shape[1], x.shape[2]
 
 
 def _window(
-    options: Any, kernel: tuple[int, int], dilation: tuple[int, int], size: tuple[int, ...]
+    options: Options, kernel: tuple[int, int], dilation: tuple[int, int], size: tuple[int, int]
 ) -> Window:
-    stride = (int(options.strideH), int(options.strideW))
+    """The window with TFLite's padding scheme made explicit (TFLite ComputePadding)."""
+    stride = (options.integer("StrideH"), options.integer("StrideW"))
     if min(*stride, *dilation, *kernel) < 1:
-        raise Unsupported("a stride, dilation or kernel size below 1")
-    padding = [0, 0, 0, 0]
-    if options.padding == schema.Padding.SAME:
-        for axis in range(2):
-            span = (kernel[axis] - 1) * dilation[axis] + 1
-            out = -(-size[axis + 1] // stride[axis])
-            total = max((out - 1) * stride[axis] + span - size[axis + 1], 0)
-            padding[2 * axis : 2 * axis + 2] = [total // 2, total - total // 2]
-    top, bottom, left, right = padding
+        raise Unsupported(f"kernel {kernel}, stride {stride}, dilation {dilation} below 1")
+    scheme = options.integer("Padding")
+    if scheme == schema.Padding.VALID:
+        return Window(kernel, stride, dilation)
+    if scheme != schema.Padding.SAME:
+        raise Unsupported(f"the padding scheme {scheme}; SAME and VALID are supported")
+    top, bottom = _same(size[0], kernel[0], stride[0], dilation[0])
+    left, right = _same(size[1], kernel[1], stride[1], dilation[1])
     return Window(kernel, stride, dilation, (top, bottom, left, right))
 
 
-def _weights(reader: Reader, operator: Any, axis: int) -> list[str]:
-    """Weights and bias; the bias defaults to zeros."""
-    weights = reader.held(reader.tensor(int(operator.inputs[1])))
-    if weights.data is None or weights.dtype is not DType.INT8 or weights.quant is None:
-        raise Unsupported("weights that are no int8 constants")
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    span = (kernel - 1) * dilation + 1
+    total = max((-(-size // stride) - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2
+
+
+def _weights(reader: Reader, operator: StoredOperator, rank: int, axis: int) -> list[Tensor]:
+    """Weights and bias; a missing bias is zeros.
+
+    Args:
+        rank: of the weights.
+        axis: of the weights' output channels.
+    """
+    x, weights = (reader.tensor(i) for i in operator.inputs[:2])
+    if weights.data is None or weights.dtype is not DType.INT8:
+        raise Unsupported(f"the weights '{weights.name}' are no int8 constant")
+    if weights.quant is None:
+        raise Unsupported(f"the weights '{weights.name}' have no quantisation: scales are missing")
     if any(weights.quant.zero_point):
-        raise Unsupported("weights with a zero point")
+        raise Unsupported(f"the weights '{weights.name}' have a zero point; 0 is supported")
+    if len(weights.shape) != rank:
+        raise Unsupported(f"the weights '{weights.name}' are {weights.shape}, not of rank {rank}")
     if weights.quant.axis not in (None, axis):
-        raise Unsupported(f"weights quantised along axis {weights.quant.axis}")
-    if reader.has_input(operator, 2):
-        bias = reader.held(reader.tensor(int(operator.inputs[2])))
+        raise Unsupported(
+            f"the weights '{weights.name}' are quantised along axis {weights.quant.axis}; "
+            f"axis {axis} is supported"
+        )
+    if x.quant is None or x.quant.axis is not None:
+        raise Unsupported(f"the input '{x.name}' has no per-tensor quantisation")
+    # Kernels take a bias to be at the scale of the products, whatever the file says.
+    scales = np.full(weights.shape[axis], weights.quant.scale, np.float32)
+    products = Quantisation.per_channel(scales.astype(np.float64) * x.quant.s, 0)
+    if len(operator.inputs) == 3 and operator.inputs[2] != -1:
+        bias = reader.tensor(operator.inputs[2])
         if bias.data is None or bias.dtype is not DType.INT32:
-            raise Unsupported("a bias that is no int32 constant")
-        return [weights.name, bias.name]
+            raise Unsupported(f"the bias '{bias.name}' is no int32 constant")
+        if bias.quant is None:
+            bias = reader.add_constant(replace(bias, quant=products))
+        return [weights, bias]
     zeros = np.zeros(weights.shape[axis], np.int32)
-    quant = Quantisation.per_tensor(weights.quant.scale[0], 0)
-    return [
-        weights.name,
-        reader.constant(Tensor(f"{weights.name}_bias", zeros.shape, DType.INT32, quant, zeros)),
-    ]
+    name = f"{weights.name}_bias"
+    return [weights, reader.add_constant(Tensor(name, zeros.shape, DType.INT32, products, zeros))]
 
 
-@translates("CONV_2D", "DEPTHWISE_CONV_2D")
-def _conv(reader: Reader, operator: Any) -> None:
-    options = _options(operator)
-    depthwise = hasattr(options, "depthMultiplier")
-    constants = _weights(reader, operator, 3 if depthwise else 0)
-    x = reader.tensor(int(operator.inputs[0]))
-    weights = reader.held(constants[0]).shape
-    if len(weights) != 4 or len(reader.held(x).shape) != 4:
-        raise Unsupported("operands that are not of rank 4")
-    dilation = (int(options.dilationHFactor), int(options.dilationWFactor))
-    window = _window(options, (weights[1], weights[2]), dilation, reader.held(x).shape)
-    kind = DepthwiseConv2D if depthwise else Conv2D
-    op: Operator = kind(window, _activation(options.fusedActivationFunction))
-    reader.apply(op, [x, *constants], operator)
-
-
-@translates("FULLY_CONNECTED")
-def _fully_connected(reader: Reader, operator: Any) -> None:
-    options = _options(operator)
-    if options.weightsFormat:
-        raise Unsupported("shuffled weights")
-    constants = _weights(reader, operator, 0)
-    x = reader.tensor(int(operator.inputs[0]))
-    inputs = reader.held(constants[0]).shape[1]
-    shape = reader.held(x).shape
-    out = reader.held(reader.tensor(int(operator.outputs[0]))).shape
-    wanted = (*out[:-1], inputs)
-    if shape != wanted:
-        x = reader.apply_between(Reshape(wanted), [x], reader.held(x))
-    op = FullyConnected(_activation(options.fusedActivationFunction))
-    reader.apply(op, [x, *constants], operator)
-
-
-@translates("ADD", "SUB", "MUL")
-def _binary(reader: Reader, operator: Any) -> None:
-    options = _options(operator)
-    kind = {"AddOptionsT": Add, "SubOptionsT": Sub, "MulOptionsT": Mul}[type(options).__name__]
-    sides = reader.inputs(operator)
-    rank = max(len(reader.held(s).shape) for s in sides)
-    op: Operator = kind(_activation(options.fusedActivationFunction))
-    reader.apply(op, [_with_rank(reader, s, rank) for s in sides], operator)
-
-
-def _with_rank(reader: Reader, name: str, rank: int) -> str:
-    tensor = reader.held(name)
+def _with_rank(reader: Reader, tensor: Tensor, rank: int) -> Tensor:
+    """The tensor with axes of size 1 in front."""
     if len(tensor.shape) == rank:
-        return name
+        return tensor
     shape = (1,) * (rank - len(tensor.shape)) + tensor.shape
     if tensor.data is not None:
-        return reader.constant(
-            replace(tensor, name=f"{name}_r{rank}", shape=shape, data=tensor.data.reshape(shape))
+        data = tensor.data.reshape(shape)
+        return reader.add_constant(replace(tensor, shape=shape, data=data))
+    return reader.apply_between(Reshape(shape), [tensor], tensor)
+
+
+# Weighted operators.
+
+
+@translates("CONV_2D", 2, 3, options="Conv2DOptions")
+def _conv(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    size = _image(x)
+    weights, bias = _weights(reader, operator, 4, 0)
+    if weights.shape[3] != x.shape[3]:
+        raise Unsupported(
+            f"a grouped convolution: the weights take {weights.shape[3]} of {x.shape[3]} channels"
         )
-    return reader.apply_between(Reshape(shape), [name], tensor)
+    op = Conv2D(_conv_window(operator, weights, size), _activation(operator.options))
+    reader.apply(op, [x], operator, [weights, bias])
 
 
-@translates("AVERAGE_POOL_2D", "MAX_POOL_2D")
-def _pool(reader: Reader, operator: Any) -> None:
-    options = _options(operator)
-    _only(options.fusedActivationFunction)
-    x = reader.tensor(int(operator.inputs[0]))
-    kernel = (int(options.filterHeight), int(options.filterWidth))
-    window = _window(options, kernel, (1, 1), reader.held(x).shape)
-    if reader.kind(operator) == "AVERAGE_POOL_2D":
-        reader.apply(AveragePool2D(window), [x], operator)
-        return
-    if x in reader.lowest_padding and window.padding == (0, 0, 0, 0):
-        x, padding = reader.lowest_padding[x]
-        window = replace(window, padding=padding)
-    reader.apply(MaxPool2D(window), [x], operator)
+@translates("DEPTHWISE_CONV_2D", 2, 3, options="DepthwiseConv2DOptions")
+def _depthwise_conv(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    size = _image(x)
+    weights, bias = _weights(reader, operator, 4, 3)
+    op = DepthwiseConv2D(_conv_window(operator, weights, size), _activation(operator.options))
+    reader.apply(op, [x], operator, [weights, bias])
 
 
-def _only(activation: int) -> None:
-    if _activation(activation) is not Activation.NONE:
-        raise Unsupported("a fused activation")
+def _conv_window(operator: StoredOperator, weights: Tensor, size: tuple[int, int]) -> Window:
+    options = operator.options
+    dilation = (options.integer("DilationHFactor"), options.integer("DilationWFactor"))
+    return _window(options, (weights.shape[1], weights.shape[2]), dilation, size)
 
 
-@translates("MEAN")
-def _mean(reader: Reader, operator: Any) -> None:
-    x = reader.tensor(int(operator.inputs[0]))
-    rank = len(reader.held(x).shape)
-    axes = sorted(a % rank for a in reader.integers(operator, 1))
+@translates("FULLY_CONNECTED", 2, 3, options="FullyConnectedOptions")
+def _fully_connected(reader: Reader, operator: StoredOperator) -> None:
+    if operator.options.integer("WeightsFormat"):
+        raise Unsupported("shuffled weights")
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    weights, bias = _weights(reader, operator, 2, 0)
+    rows = (*out.shape[:-1], weights.shape[1])
+    if x.shape != rows:
+        x = reader.apply_between(Reshape(rows), [x], x)
+    op = FullyConnected(_activation(operator.options))
+    reader.apply(op, [x], operator, [weights, bias])
+
+
+# Arithmetic.
+
+
+def _binary(kind: type[Add] | type[Sub] | type[Mul]) -> _Function:
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        sides = [reader.tensor(i) for i in operator.inputs]
+        rank = max(len(s.shape) for s in sides)
+        op = kind(_activation(operator.options))
+        reader.apply(op, [_with_rank(reader, s, rank) for s in sides], operator)
+
+    return translate
+
+
+translates("ADD", 2, options="AddOptions")(_binary(Add))
+translates("SUB", 2, options="SubOptions")(_binary(Sub))
+translates("MUL", 2, options="MulOptions")(_binary(Mul))
+
+
+@translates("MEAN", 2)
+def _mean(reader: Reader, operator: StoredOperator) -> None:
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    rank = len(x.shape)
+    given = reader.constant(operator, 1, DType.INT32)
+    axes = sorted({a + rank if a < 0 else a for a in given})
     if rank != 4 or axes != [1, 2]:
-        raise Unsupported(f"axes {axes} of rank {rank}; height and width are supported")
-    out = reader.held(reader.tensor(int(operator.outputs[0])))
+        raise Unsupported(f"the axes {axes} of rank {rank}; height and width are supported")
     if len(out.shape) == 4:
         reader.apply(Mean(), [x], operator)
     else:
@@ -207,93 +264,179 @@ def _mean(reader: Reader, operator: Any) -> None:
         reader.apply(Reshape(out.shape), [inner], operator)
 
 
-@translates("SOFTMAX")
-def _softmax(reader: Reader, operator: Any) -> None:
-    if _options(operator).beta != 1.0:
-        raise Unsupported("beta other than 1")
-    out = reader.held(reader.tensor(int(operator.outputs[0])))
-    if out.quant != Softmax().fixed_quantisation():
-        raise Unsupported("an output scale other than 1/256 with zero point -128")
-    reader.apply(Softmax(), reader.inputs(operator), operator)
+# Pooling.
 
 
-_UNARY: dict[str, Operator] = {
-    "HARD_SWISH": HardSwish(),
-    "LOGISTIC": Logistic(),
-    "QUANTIZE": Requantise(),
-    "RELU": Relu(),
-    "TANH": Tanh(),
-}
+@translates("AVERAGE_POOL_2D", 1, options="Pool2DOptions")
+def _average_pool(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    window = _window(operator.options, _pool_kernel(operator), (1, 1), _image(x))
+    _apply_clamped(reader, AveragePool2D(window), x, operator)
 
 
-@translates(*_UNARY)
-def _unary(reader: Reader, operator: Any) -> None:
-    reader.apply(_UNARY[reader.kind(operator)], reader.inputs(operator), operator)
+@translates("MAX_POOL_2D", 1, options="Pool2DOptions")
+def _max_pool(reader: Reader, operator: StoredOperator) -> None:
+    source, padding = reader.lowest_padding.get(operator.inputs[0], (operator.inputs[0], None))
+    x = reader.tensor(source)
+    window = _window(operator.options, _pool_kernel(operator), (1, 1), _image(x))
+    if padding is not None:
+        window = replace(window, padding=padding)
+    _apply_clamped(reader, MaxPool2D(window), x, operator)
 
 
-@translates("RELU6")
-def _relu6(reader: Reader, operator: Any) -> None:
-    x = reader.held(reader.tensor(int(operator.inputs[0])))
-    out = reader.held(reader.tensor(int(operator.outputs[0])))
-    if x.quant != out.quant:
-        raise Unsupported("another scale for the output than for the input")
-    reader.apply(Relu6(), [x.name], operator)
+def _pool_kernel(operator: StoredOperator) -> tuple[int, int]:
+    options = operator.options
+    return options.integer("FilterHeight"), options.integer("FilterWidth")
 
 
-@translates("LEAKY_RELU")
-def _leaky_relu(reader: Reader, operator: Any) -> None:
-    op = LeakyRelu(float(_options(operator).alpha))
-    reader.apply(op, reader.inputs(operator), operator)
+def _apply_clamped(reader: Reader, op: Operator, x: Tensor, operator: StoredOperator) -> None:
+    """An operator without a clamp of its own, and its fused activation as a second node."""
+    clamp = _STANDALONE.get(_activation(operator.options))
+    if clamp is None:
+        reader.apply(op, [x], operator)
+    else:
+        inner = reader.apply_between(op, [x], reader.output(operator))
+        reader.apply(clamp, [inner], operator)
 
 
-@translates("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-def _reshape(reader: Reader, operator: Any) -> None:
-    x = reader.tensor(int(operator.inputs[0]))
-    out = reader.held(reader.tensor(int(operator.outputs[0])))
-    if math.prod(out.shape) != reader.held(x).elements:
-        raise Unsupported(f"{reader.held(x).shape} as {out.shape}")
+# Elementwise functions.
+
+
+def _unary(op: Operator) -> _Function:
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        reader.apply(op, [reader.tensor(operator.inputs[0])], operator)
+
+    return translate
+
+
+translates("HARD_SWISH", 1)(_unary(HardSwish()))
+translates("LOGISTIC", 1)(_unary(Logistic()))
+translates("QUANTIZE", 1)(_unary(Requantise()))
+translates("RELU", 1)(_unary(Relu()))
+translates("RELU6", 1)(_unary(Relu6()))
+translates("TANH", 1)(_unary(Tanh()))
+
+
+@translates("LEAKY_RELU", 1, options="LeakyReluOptions")
+def _leaky_relu(reader: Reader, operator: StoredOperator) -> None:
+    alpha = operator.options.real("Alpha")
+    if not math.isfinite(alpha) or alpha < 0:
+        raise Unsupported(f"the slope {alpha}; a slope from 0 is supported")
+    reader.apply(LeakyRelu(alpha), [reader.tensor(operator.inputs[0])], operator)
+
+
+@translates("SOFTMAX", 1, options="SoftmaxOptions")
+def _softmax(reader: Reader, operator: StoredOperator) -> None:
+    beta = operator.options.real("Beta")
+    if beta != 1.0:
+        raise Unsupported(f"beta {beta}; 1 is supported")
+    x = reader.tensor(operator.inputs[0])
+    if not x.shape:
+        raise Unsupported("a single number")
+    reader.apply(Softmax(), [x], operator)
+
+
+# Movement.
+
+
+@translates("RESHAPE", 1, 2)
+def _reshape(reader: Reader, operator: StoredOperator) -> None:
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    wanted: tuple[int, ...] | None = None
+    if len(operator.inputs) == 2 and operator.inputs[1] != -1:
+        wanted = reader.constant(operator, 1, DType.INT32)
+    elif operator.options.name == "ReshapeOptions":
+        wanted = operator.options.integers("NewShape")
+    if wanted is not None and _resolved(wanted, x.elements) != out.shape:
+        raise Unsupported(f"the shape {wanted} where the output is declared as {out.shape}")
     reader.apply(Reshape(out.shape), [x], operator)
 
 
-@translates("TRANSPOSE")
-def _transpose(reader: Reader, operator: Any) -> None:
-    permutation = tuple(reader.integers(operator, 1))
-    reader.apply(Transpose(permutation), [reader.tensor(int(operator.inputs[0]))], operator)
+def _resolved(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
+    """The shape with its one -1, if any, replaced by what is left."""
+    known = math.prod(d for d in shape if d != -1)
+    if shape.count(-1) != 1 or known == 0:
+        return shape
+    return tuple(elements // known if d == -1 else d for d in shape)
 
 
-@translates("PAD")
-def _pad(reader: Reader, operator: Any) -> None:
-    x = reader.tensor(int(operator.inputs[0]))
-    widths = np.reshape(reader.integers(operator, 1), (-1, 2))
-    before, after = (tuple(int(v) for v in widths[:, i]) for i in range(2))
-    if min(*before, *after) < 0:
-        raise Unsupported("negative padding")
-    reader.apply(Pad(before, after), [x], operator)
+def _ones_moved(reader: Reader, operator: StoredOperator) -> None:
+    """Adds or drops axes of size 1, as the output's declared shape says."""
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    if [d for d in x.shape if d != 1] != [d for d in out.shape if d != 1]:
+        raise Unsupported(f"{x.shape} to {out.shape}, which differ in more than sizes of 1")
+    reader.apply(Reshape(out.shape), [x], operator)
 
 
-@translates("PADV2")
-def _pad_lowest(reader: Reader, operator: Any) -> None:
-    """Padding by -128 before a maximum, as the TFLite writer spells it: becomes the window's."""
-    if reader.integers(operator, 2) != [-128]:
-        raise Unsupported("a padding value; -128 before a MAX_POOL_2D is supported")
-    widths = reader.integers(operator, 1)
-    if len(widths) != 8 or any(widths[:2]) or any(widths[6:]) or min(widths) < 0:
+translates("SQUEEZE", 1)(_ones_moved)
+translates("EXPAND_DIMS", 2)(_ones_moved)
+
+
+@translates("TRANSPOSE", 2)
+def _transpose(reader: Reader, operator: StoredOperator) -> None:
+    permutation = reader.constant(operator, 1, DType.INT32)
+    reader.apply(Transpose(permutation), [reader.tensor(operator.inputs[0])], operator)
+
+
+def _pad_widths(reader: Reader, operator: StoredOperator, rank: int) -> list[tuple[int, int]]:
+    """Elements added before and after each axis."""
+    widths = reader.constant(operator, 1, DType.INT32)
+    if len(widths) != 2 * rank or min(widths, default=0) < 0:
+        raise Unsupported(f"the widths {widths} for rank {rank}")
+    return list(zip(widths[::2], widths[1::2], strict=True))
+
+
+@translates("PAD", 2)
+def _pad(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    widths = _pad_widths(reader, operator, len(x.shape))
+    op = Pad(tuple(w[0] for w in widths), tuple(w[1] for w in widths))
+    reader.apply(op, [x], operator)
+
+
+@translates("PADV2", 3)
+def _pad_lowest(reader: Reader, operator: StoredOperator) -> None:
+    """Padding by the lowest integer before a maximum: becomes the padding of its window."""
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    readers = reader.readers(operator.outputs[0])
+    if reader.constant(operator, 2, DType.INT8) != (_LOWEST,) or not readers:
+        raise Unsupported(f"a padding value; {_LOWEST} before a MAX_POOL_2D is supported")
+    exposed = operator.outputs[0] in reader.model.outputs
+    if exposed or not all(_takes_padding(r) for r in readers):
+        raise Unsupported("the padded tensor is read by more than MAX_POOL_2D without padding")
+    if x.quant != out.quant:
+        raise Unsupported(f"'{x.name}' and '{out.name}' differ in scale or zero point")
+    _image(x)
+    widths = _pad_widths(reader, operator, 4)
+    if widths[0] != (0, 0) or widths[3] != (0, 0):
         raise Unsupported("padding of other axes than height and width")
-    top, bottom, left, right = widths[2:6]
-    padded = reader.tensor(int(operator.outputs[0]))
-    source = reader.tensor(int(operator.inputs[0]))
-    reader.lowest_padding[padded] = (source, (top, bottom, left, right))
+    padded = tuple(d + a + b for d, (a, b) in zip(x.shape, widths, strict=True))
+    if padded != out.shape:
+        raise Unsupported(f"it makes {padded}, the file declares '{out.name}' as {out.shape}")
+    padding = (*widths[1], *widths[2])
+    reader.lowest_padding[operator.outputs[0]] = (operator.inputs[0], padding)
 
 
-@translates("CONCATENATION")
-def _concatenation(reader: Reader, operator: Any) -> None:
-    options = _options(operator)
-    _only(options.fusedActivationFunction)
-    names = reader.inputs(operator)
-    out = reader.held(reader.tensor(int(operator.outputs[0])))
-    if any(reader.held(n).quant != out.quant for n in names):
-        raise Unsupported("inputs whose scale is not the output's")
-    reader.apply(Concatenation(int(options.axis) % len(out.shape)), names, operator)
+def _takes_padding(operator: StoredOperator) -> bool:
+    """Whether the operator is a maximum that has no padding yet."""
+    if operator.kind != "MAX_POOL_2D" or operator.options.name != "Pool2DOptions":
+        return False
+    return operator.options.integer("Padding") == int(schema.Padding.VALID)
 
 
-SUPPORTED = sorted(TRANSLATORS)
+@translates("CONCATENATION", 1, 64, options="ConcatenationOptions")
+def _concatenation(reader: Reader, operator: StoredOperator) -> None:
+    if _activation(operator.options) is not Activation.NONE:
+        raise Unsupported("a fused activation")
+    rank = len(reader.output(operator).shape)
+    axis = operator.options.integer("Axis")
+    axis = axis + rank if axis < 0 else axis
+    if not 0 <= axis < rank:
+        raise Unsupported(f"the axis {axis} of rank {rank}")
+    tensors = [reader.tensor(i) for i in operator.inputs]
+    if any(len(t.shape) != rank for t in tensors):
+        raise Unsupported("inputs of another rank than the output")
+    reader.apply(Concatenation(axis), tensors, operator)
+
+
+SUPPORTED = tuple(sorted(TRANSLATORS))

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of one import: tensors of the file as tensors of the Graph, nodes in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+import numpy as np
+
+from tinyml.errors import ImportModelError
+from tinyml.importers.tflite.file import StoredModel, StoredOperator, StoredTensor, damaged
+from tinyml.ir.graph import Graph, Node
+from tinyml.ir.operator import Operator, Rule, Shape
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+
+_DTYPES = {"INT8": DType.INT8, "INT32": DType.INT32}
+# The values that a zero point may take.
+_ZERO_POINTS = {DType.INT8: range(-128, 128), DType.INT32: range(1)}
+# No microcontroller holds a tensor of more elements; a larger one is a damaged file.
+_MAX_ELEMENTS = 1 << 28
+FULL_INTEGER_HINT = (
+    "Convert the model with full-integer int8 quantisation: int8 weights, activations, inputs and "
+    "outputs."
+)
+
+
+class Unsupported(Exception):  # noqa: N818 - a verdict on an operator, not a failure
+    """A form of a supported operator that the compiler does not support."""
+
+
+class Reader:
+    """Builds a Graph; `operators.py` holds the translators that drive it.
+
+    Args:
+        name: the graph's name.
+        model: the decoded file.
+    """
+
+    def __init__(self, name: str, model: StoredModel) -> None:
+        self.graph = Graph(name, {}, [], [], [])
+        self.model = model
+        self._names: dict[int, str] = {}
+        self._repeats: dict[str, int] = {}
+        self._ready: set[int] = set()
+        self._layer = ""
+        self._readers: dict[int, list[StoredOperator]] = {}
+        for operator in model.operators:
+            for index in operator.inputs:
+                self._readers.setdefault(index, []).append(operator)
+        # Tensors that exist only inside a following maximum: their source and padding.
+        self.lowest_padding: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
+
+    # The subgraph.
+
+    def open(self) -> None:
+        """Adds the model's inputs.
+
+        Raises:
+            ImportModelError: there are none, or one is no plain int8 activation.
+        """
+        if not self.model.inputs or not self.model.outputs:
+            raise damaged("the model has no inputs or no outputs")
+        for index in self.model.inputs:
+            tensor = self.tensor(index)
+            if index in self._ready:
+                raise damaged(f"the input '{tensor.name}' is listed twice")
+            if tensor.data is not None:
+                raise damaged(f"the input '{tensor.name}' holds constant data")
+            if tensor.dtype is not DType.INT8:
+                self._refuse_type(self.model.tensors[index])
+            self._ready.add(index)
+            self.graph.inputs.append(tensor.name)
+
+    def begin(self, operator: StoredOperator, layer: str) -> None:
+        """Names the operator whose nodes follow and checks that its inputs exist by now.
+
+        Raises:
+            ImportModelError: operators are out of order or form a cycle, or two write one tensor.
+        """
+        self._layer = layer
+        for index in operator.inputs:
+            if index == -1 or index in self._ready:
+                continue
+            stored = self.model.tensors[index]
+            if stored.variable:
+                raise ImportModelError(
+                    f"layer '{layer}' ({operator.kind}) keeps state between runs in "
+                    f"'{stored.name}'; variable tensors are not supported",
+                    "Make the state an input and an output of the model.",
+                )
+            if not self._has_data(stored):
+                raise damaged(
+                    f"layer '{layer}' ({operator.kind}) reads '{stored.name}' before any operator "
+                    "writes it: the operators are out of order or form a cycle"
+                )
+        for index in operator.outputs:
+            if index in self._ready or self._has_data(self.model.tensors[index]):
+                raise damaged(f"'{self.model.tensors[index].name}' is written twice")
+            self._ready.add(index)
+
+    def close(self) -> None:
+        """Adds the model's outputs and drops what they do not depend on.
+
+        Raises:
+            ImportModelError: an output is never written.
+        """
+        for index in self.model.outputs:
+            if index not in self._ready or index in self.lowest_padding:
+                raise damaged(f"no operator writes the output '{self.model.tensors[index].name}'")
+        self.graph.outputs = [self.tensor(i).name for i in self.model.outputs]
+        self.graph.sweep()
+
+    def _has_data(self, stored: StoredTensor) -> bool:
+        return stored.external != 0 or (
+            stored.buffer < len(self.model.buffers) and self.model.buffers[stored.buffer].size > 0
+        )
+
+    # What translators read.
+
+    def tensor(self, index: int) -> Tensor:
+        """The graph tensor of a TFLite tensor, added on first use.
+
+        Raises:
+            ImportModelError: its type, shape, data or quantisation is damaged or unsupported.
+        """
+        if index not in self._names:
+            self._names[index] = self._add(self._convert(self.model.tensors[index]))
+        return self.graph.tensors[self._names[index]]
+
+    def output(self, operator: StoredOperator) -> Tensor:
+        """The operator's output."""
+        return self.tensor(operator.outputs[0])
+
+    def constant(self, operator: StoredOperator, index: int, dtype: DType) -> tuple[int, ...]:
+        """A small constant input, flattened.
+
+        Raises:
+            Unsupported: it is computed at run time, of another type, or long.
+        """
+        tensor = self.tensor(operator.inputs[index])
+        if tensor.data is None:
+            raise Unsupported(f"'{tensor.name}' is computed at run time; a constant is supported")
+        if tensor.dtype is not dtype or tensor.elements > 16:
+            raise Unsupported(f"'{tensor.name}' is no short vector of {dtype.value}")
+        return tuple(int(v) for v in tensor.data.ravel())
+
+    def readers(self, index: int) -> list[StoredOperator]:
+        """The operators that read a tensor."""
+        return self._readers.get(index, [])
+
+    # What translators write.
+
+    def add_constant(self, tensor: Tensor) -> Tensor:
+        """Adds a constant that the file does not have."""
+        return self.graph.tensors[self._add(tensor)]
+
+    def apply(
+        self,
+        op: Operator,
+        activations: Sequence[Tensor],
+        operator: StoredOperator,
+        weights: Sequence[Tensor] = (),
+    ) -> None:
+        """Appends the node that writes the operator's output."""
+        out = self.output(operator)
+        ins = [*activations, *weights]
+        shape = op.infer([t.shape for t in ins])
+        if shape != out.shape:
+            raise Unsupported(f"it makes {shape}, the file declares '{out.name}' as {out.shape}")
+        self._append(op, activations, ins, out)
+
+    def apply_between(self, op: Operator, activations: Sequence[Tensor], like: Tensor) -> Tensor:
+        """Appends a node whose output the file does not have, quantised as ``like``."""
+        shape: Shape = op.infer([t.shape for t in activations])
+        name = self._add(Tensor(f"{like.name}_inner", shape, like.dtype, like.quant))
+        out = self.graph.tensors[name]
+        self._append(op, activations, list(activations), out)
+        return out
+
+    def _append(
+        self, op: Operator, activations: Sequence[Tensor], ins: Sequence[Tensor], out: Tensor
+    ) -> None:
+        for tensor in (*activations, out):
+            if tensor.dtype is not DType.INT8:
+                raise Unsupported(f"'{tensor.name}' is {tensor.dtype.value}; int8 is supported")
+            if tensor.quant is None:
+                raise Unsupported(f"'{tensor.name}' has no quantisation: its scale is missing")
+            if tensor.quant.axis is not None:
+                raise Unsupported(f"'{tensor.name}' is quantised per channel, as weights are")
+        # Kernels that move or select integers do not look at scales.
+        moved = activations if op.aligns_inputs or op.rule is Rule.SAME_AS_INPUT else ()
+        for tensor in moved:
+            if tensor.quant != out.quant:
+                raise Unsupported(
+                    f"'{tensor.name}' and '{out.name}' differ in scale or zero point; TFLite-Micro "
+                    "copies the integers"
+                )
+        if op.rule is Rule.FIXED and out.quant != op.fixed_quantisation():
+            fixed = op.fixed_quantisation()
+            raise Unsupported(
+                f"'{out.name}' has scale {out.q.s:.6g} and zero point {out.q.z}; TFLite-Micro "
+                f"computes scale {fixed.s:.6g} and zero point {fixed.z}"
+            )
+        self.graph.nodes.append(Node(op, tuple(t.name for t in ins), out.name, self._layer))
+
+    def _add(self, tensor: Tensor) -> str:
+        """Adds a tensor under its name, made unique in a time that repeats do not square."""
+        name = tensor.name
+        while name in self.graph.tensors:
+            self._repeats[tensor.name] = self._repeats.get(tensor.name, 0) + 1
+            name = f"{tensor.name}_{self._repeats[tensor.name]}"
+        return self.graph.add(replace(tensor, name=name))
+
+    # One tensor.
+
+    def _convert(self, stored: StoredTensor) -> Tensor:
+        name = stored.name or "tensor"
+        if stored.type not in _DTYPES:
+            self._refuse_type(stored)
+        if stored.sparse:
+            raise ImportModelError(
+                f"tensor '{name}' is sparse", "Convert the model without sparsity encoding."
+            )
+        if stored.external:
+            raise ImportModelError(
+                f"the data of tensor '{name}' lie in another file",
+                "Convert the model with its buffers in the .tflite file.",
+            )
+        self._check_static(name, stored)
+        if any(d <= 0 for d in stored.shape) or math.prod(stored.shape) > _MAX_ELEMENTS:
+            raise damaged(f"tensor '{name}' has the shape {stored.shape}")
+        dtype = _DTYPES[stored.type]
+        data = self._data(name, stored, dtype)
+        return Tensor(name, stored.shape, dtype, _quantisation(name, stored, dtype), data)
+
+    def _check_static(self, name: str, stored: StoredTensor) -> None:
+        if stored.signature is None:
+            return
+        # Keras marks the batch as unknown; the file's shape says 1, and TFLite-Micro obeys it.
+        unknown = [i for i, d in enumerate(stored.signature) if d < 0]
+        batch_of_one = unknown == [0] and stored.shape[:1] == (1,)
+        if unknown and not batch_of_one:
+            raise ImportModelError(
+                f"tensor '{name}' has the dynamic shape {stored.signature}",
+                "Fix every size before conversion; only the batch may be open.",
+            )
+
+    def _data(self, name: str, stored: StoredTensor, dtype: DType) -> Array | None:
+        if not self._has_data(stored):
+            return None
+        raw = self.model.buffers[stored.buffer]
+        needed = math.prod(stored.shape) * dtype.bytes
+        if raw.size != needed:
+            raise damaged(
+                f"the data of '{name}' are {raw.size} bytes, "
+                f"its shape {stored.shape} needs {needed}"
+            )
+        little = np.frombuffer(raw, dtype.numpy.newbyteorder("<"))
+        return little.astype(dtype.numpy, copy=False).reshape(stored.shape)
+
+    def _refuse_type(self, stored: StoredTensor) -> NoReturn:
+        message = f"tensor '{stored.name}' is {stored.type}; int8 models are supported"
+        if stored.type == "FLOAT32":
+            hybrid = next((o for o in self.model.operators if self._is_hybrid(o)), None)
+            if hybrid is not None:
+                layer = self.model.tensors[hybrid.outputs[0]].name
+                message += (
+                    f"; the model is hybrid: layer '{layer}' ({hybrid.kind}) multiplies float "
+                    "activations by int8 weights"
+                )
+        raise ImportModelError(message, FULL_INTEGER_HINT)
+
+    def _is_hybrid(self, operator: StoredOperator) -> bool:
+        if len(operator.inputs) < 2 or not operator.outputs or min(operator.inputs[:2]) < 0:
+            return False
+        x, weights = (self.model.tensors[i] for i in operator.inputs[:2])
+        return x.type == "FLOAT32" and weights.type == "INT8" and self._has_data(weights)
+
+
+def _quantisation(name: str, stored: StoredTensor, dtype: DType) -> Quantisation | None:
+    given = stored.quant
+    if given.custom:
+        raise ImportModelError(
+            f"tensor '{name}' has a custom or blockwise quantisation",
+            "Quantise per tensor, or per channel for weights.",
+        )
+    if not given.scale:
+        return None
+    if not all(math.isfinite(s) and s > 0 for s in given.scale):
+        raise damaged(f"tensor '{name}' has a scale that is not positive")
+    zeros = given.zero_point or (0,)
+    if len(zeros) == 1:
+        zeros = zeros * len(given.scale)
+    if len(zeros) != len(given.scale):
+        raise damaged(f"'{name}' has {len(given.scale)} scales and {len(zeros)} zero points")
+    if any(z not in _ZERO_POINTS[dtype] for z in zeros):
+        raise damaged(f"a zero point of the {dtype.value} tensor '{name}' is out of range")
+    if len(given.scale) == 1:
+        return Quantisation(given.scale, zeros)
+    # A bias follows its weights' output channels; converters write any axis there.
+    axis = 0 if dtype is DType.INT32 else given.axis
+    if not 0 <= axis < len(stored.shape) or stored.shape[axis] != len(given.scale):
+        raise damaged(f"'{name}' has {len(given.scale)} scales, which fit no axis of its shape")
+    return Quantisation(given.scale, zeros, axis)
