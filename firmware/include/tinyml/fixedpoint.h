@@ -13,11 +13,11 @@ static inline int32_t tml_shift_left(int32_t x, int32_t n) {
     return (int32_t)((uint32_t)x << n);
 }
 
-/* The high half of 2ab, rounded to nearest. Multipliers are positive, so no case overflows. */
+/* The high half of 2ab, rounded to nearest. Multipliers are positive, so no case overflows.
+ * gemmlowp adds a nudge that depends on the sign and then truncates toward zero; adding one half
+ * and shifting down gives the same integer for either sign. */
 static inline int32_t tml_doubling_high_multiply(int32_t a, int32_t b) {
-    const int64_t product = (int64_t)a * b;
-    const int64_t nudged = product + (product >= 0 ? (1 << 30) : 1 - (1 << 30));
-    return (int32_t)(nudged / ((int64_t)1 << 31));
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
 /* x / 2**n, rounded half away from zero; 0 <= n <= 31. */

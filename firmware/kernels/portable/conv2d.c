@@ -11,6 +11,7 @@ void tml_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *in
     const int32_t kernel_row = shape->kernel_w * channels;
     const int32_t filter = shape->kernel_h * kernel_row;
     const int32_t step = shape->dilation_w * channels;
+    const int32_t row_step = shape->dilation_h * row;
 
     for (int32_t y = 0; y < shape->output_h; ++y) {
         const window_span_t v = window_span(y, shape->stride_h, shape->pad_top, shape->dilation_h,
@@ -18,18 +19,27 @@ void tml_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *in
         for (int32_t x = 0; x < shape->output_w; ++x) {
             const window_span_t h = window_span(x, shape->stride_w, shape->pad_left,
                                                 shape->dilation_w, shape->kernel_w, shape->input_w);
-            const int8_t *weights = record.weights;
+            const int32_t taps = h.end - h.begin;
+            /* Without dilation the taps of one row are one run, in the input and in the filter. */
+            const int32_t runs = shape->dilation_w == 1 ? (taps > 0) : taps;
+            const int32_t length = shape->dilation_w == 1 ? taps * channels : channels;
+            const int8_t *first = input + (v.origin + v.begin * shape->dilation_h) * row +
+                                  h.origin * channels + h.begin * step;
+            const int8_t *weights = record.weights + v.begin * kernel_row + h.begin * channels;
             for (int32_t c = 0; c < shape->output_c; ++c, weights += filter) {
                 int32_t sum = record.bias[c];
+                const int8_t *in_row = first;
+                const int8_t *w_row = weights;
                 for (int32_t i = v.begin; i < v.end; ++i) {
-                    const int8_t *in = input + (v.origin + i * shape->dilation_h) * row +
-                                       h.origin * channels + h.begin * step;
-                    const int8_t *w = weights + i * kernel_row + h.begin * channels;
-                    for (int32_t j = h.begin; j < h.end; ++j, in += step, w += channels) {
-                        for (int32_t k = 0; k < channels; ++k) {
-                            sum += (in[k] - zero) * w[k];
-                        }
+                    const int8_t *in = in_row;
+                    const int8_t *w = w_row;
+                    for (int32_t j = 0; j < runs; ++j) {
+                        sum = matmul_dot(in, w, length, zero, sum);
+                        in += step;
+                        w += channels;
                     }
+                    in_row += row_step;
+                    w_row += kernel_row;
                 }
                 *output++ = matmul_finish(&record, (size_t)c, sum);
             }

@@ -8,10 +8,7 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
     for (int32_t r = 0; r < shape->rows; ++r, input += shape->inputs) {
         const int8_t *w = record.weights;
         for (int32_t c = 0; c < shape->outputs; ++c, w += shape->inputs) {
-            int32_t sum = record.bias[c];
-            for (int32_t k = 0; k < shape->inputs; ++k) {
-                sum += (input[k] - zero) * w[k];
-            }
+            const int32_t sum = matmul_dot(input, w, shape->inputs, zero, record.bias[c]);
             *output++ = matmul_finish(&record, (size_t)c, sum);
         }
     }

@@ -28,6 +28,22 @@ static inline matmul_record_t matmul_record(const void *data, size_t channels) {
     return record;
 }
 
+/* The sum of (input - zero) * weight over a contiguous run. */
+static inline int32_t matmul_dot(const int8_t *input, const int8_t *weights, int32_t length,
+                                 int32_t zero, int32_t sum) {
+    int32_t k = 0;
+    for (; k + 4 <= length; k += 4) {
+        sum += (input[k] - zero) * weights[k];
+        sum += (input[k + 1] - zero) * weights[k + 1];
+        sum += (input[k + 2] - zero) * weights[k + 2];
+        sum += (input[k + 3] - zero) * weights[k + 3];
+    }
+    for (; k < length; ++k) {
+        sum += (input[k] - zero) * weights[k];
+    }
+    return sum;
+}
+
 static inline int8_t matmul_finish(const matmul_record_t *record, size_t channel, int32_t sum) {
     const tml_matmul_data_t *header = record->header;
     const int32_t scaled = tml_requantise(sum, record->multiplier[channel], record->shift[channel]);

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every form of every operator, against TFLite-Micro on the same file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from tests.tinyml.importers.tflite.files import (
+    RELU,
+    RELU6,
+    SAME,
+    VALID,
+    assert_equal_to_micro,
+    bias,
+    chain,
+    edited,
+    file,
+    int8,
+    ints,
+    weights,
+)
+from tests.tinyml.single_op import weights_and_bias
+from tinyml.importers.tflite import import_tflite
+from tinyml.importers.tflite.operators import SUPPORTED
+from tinyml.ir import DType, Quantisation, Tensor
+from tinyml.ir.execute import outputs
+from tinyml.ir.fixedpoint import quantise_multiplier, requantise
+from tinyml.runtimes.interpreters import TfliteMicro
+from tinyml.writers.tflite import write_tflite
+
+RNG = np.random.default_rng(7)
+IMAGE = int8("x", (1, 7, 6, 4))
+CONV = {"strideH": 2, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+POOL = {"strideH": 2, "strideW": 3, "filterHeight": 3, "filterWidth": 2}
+CONSTANT = Tensor(
+    "c",
+    (4,),
+    DType.INT8,
+    Quantisation.per_tensor(0.02, -7),
+    np.array([-128, 0, 5, 127], np.int8),
+)
+
+
+def conv(padding, out, fused=0, **fields):
+    ins = [IMAGE, *weights_and_bias(RNG, (5, 3, 2, 4), 0, 0.05)]
+    options = {**CONV, **fields, "padding": padding, "fusedActivationFunction": fused}
+    return file("CONV_2D", ins, int8("y", out, 0.4, -20), "Conv2DOptions", **options)
+
+
+def depthwise(padding, out, channels=4, fused=0):
+    ins = [IMAGE, *weights_and_bias(RNG, (1, 3, 2, channels), 3, 0.05)]
+    options = {**CONV, "padding": padding, "depthMultiplier": channels // 4}
+    return file("DEPTHWISE_CONV_2D", ins, int8("y", out, 0.1, -20), "DepthwiseConv2DOptions",
+                fusedActivationFunction=fused, **options)  # fmt: skip
+
+
+def dense(*constants, x=(1, 24), out=(1, 3), fused=0, **fields):
+    return file("FULLY_CONNECTED", [int8("x", x), *constants], int8("y", out, 0.08, 11),
+                "FullyConnectedOptions", fusedActivationFunction=fused, **fields)  # fmt: skip
+
+
+def binary(kind, a, b, out, fused=0):
+    options = f"{kind.title()}Options"
+    return file(kind, [a, b], int8("y", out, 0.07, -9), options, fusedActivationFunction=fused)
+
+
+def mean(keep, out, *axes):
+    return file("MEAN", [IMAGE, ints("axes", *axes)], int8("y", out, 0.03, -5),
+                "ReducerOptions", keepDims=keep)  # fmt: skip
+
+
+def pool(kind, padding, out, fused=0):
+    return file(kind, [IMAGE], int8("y", out), "Pool2DOptions", padding=padding,
+                fusedActivationFunction=fused, **POOL)  # fmt: skip
+
+
+def unary(kind, scale, zero, options=None, **fields):
+    x = int8("x", (1, 256), 0.045, 17)
+    return file(kind, [x], int8("y", (1, 256), scale, zero), options, **fields)
+
+
+def padded_max():
+    pads = replace(ints("pads", 0, 0, 2, 1, 0, 1, 0, 0), shape=(4, 2))
+    pads = replace(pads, data=pads.values.reshape(4, 2))
+    lowest = Tensor("lowest", (1,), DType.INT8, IMAGE.q, np.array([-128], np.int8))
+    inner = int8("inner", (1, 10, 7, 4))
+    return chain([
+        ("PADV2", [IMAGE, pads, lowest], inner, "PadV2Options", {}),
+        ("MAX_POOL_2D", [inner], int8("y", (1, 4, 2, 4)), "Pool2DOptions",
+         {"padding": VALID, **POOL}),
+    ])  # fmt: skip
+
+
+def pad():
+    pads = replace(ints("pads", 0, 0, 2, 1, 0, 1, 0, 3), shape=(4, 2))
+    pads = replace(pads, data=pads.values.reshape(4, 2))
+    return file("PAD", [IMAGE, pads], int8("y", (1, 10, 7, 7)), "PadOptions")
+
+
+def reshape(*given, **fields):
+    options = "ReshapeOptions" if fields else None
+    return file("RESHAPE", [IMAGE, *given], int8("y", (1, 168)), options, **fields)
+
+
+ONE = int8("x", (1, 1, 6, 4))
+FILES = {
+    "conv same": conv(SAME, (1, 4, 6, 5)),
+    "conv valid relu": conv(VALID, (1, 3, 5, 5), RELU),
+    "conv valid relu6 dilated": conv(VALID, (1, 3, 3, 5), RELU6, dilationWFactor=3, strideW=1),
+    "conv per tensor": file(
+        "CONV_2D", [IMAGE, weights((5, 3, 2, 4)), bias(1, -2000, 3, 4000, 5)],
+        int8("y", (1, 4, 6, 5), 0.2, 4), "Conv2DOptions", padding=SAME, **CONV),
+    "conv without bias": file(
+        "CONV_2D", [IMAGE, weights((5, 3, 2, 4))], int8("y", (1, 4, 6, 5), 0.2, 4),
+        "Conv2DOptions", padding=SAME, **CONV),
+    "depthwise same": depthwise(SAME, (1, 4, 6, 4)),
+    "depthwise multiplier valid relu": depthwise(VALID, (1, 3, 5, 8), 8, RELU),
+    "fully connected per channel": dense(*weights_and_bias(RNG, (3, 24), 0, 0.05), fused=RELU),
+    "fully connected per tensor": dense(weights((3, 24)), bias(100, -3000, 70)),
+    "fully connected without bias": dense(weights((3, 24)), fused=RELU6),
+    "fully connected on an image": dense(weights((3, 24)), x=(1, 3, 2, 4)),
+    "fully connected keeping axes": dense(
+        weights((3, 24)), x=(1, 5, 24), out=(1, 5, 3), keepNumDims=True),
+    "add": binary("ADD", int8("a", (1, 7, 6, 4)), int8("b", (1, 7, 6, 4), 0.02, 9), (1, 7, 6, 4)),
+    "add broadcast relu": binary("ADD", IMAGE, CONSTANT, (1, 7, 6, 4), RELU),
+    "add ranks differ": binary("ADD", int8("a", (6, 4)), IMAGE, (1, 7, 6, 4)),
+    "sub relu6": binary("SUB", IMAGE, CONSTANT, (1, 7, 6, 4), RELU6),
+    "mul": binary("MUL", IMAGE, CONSTANT, (1, 7, 6, 4)),
+    "mul itself": binary("MUL", IMAGE, IMAGE, (1, 7, 6, 4), RELU),
+    "mean": mean(True, (1, 1, 1, 4), 1, 2),
+    "mean other order": mean(True, (1, 1, 1, 4), 2, 1),
+    "mean negative axes": mean(True, (1, 1, 1, 4), -3, -2),
+    "mean dropping axes": mean(False, (1, 4), 1, 2),
+    "average pool same": pool("AVERAGE_POOL_2D", SAME, (1, 4, 2, 4)),
+    "average pool valid relu": pool("AVERAGE_POOL_2D", VALID, (1, 3, 2, 4), RELU),
+    "average pool relu6": pool("AVERAGE_POOL_2D", VALID, (1, 3, 2, 4), RELU6),
+    "max pool same": pool("MAX_POOL_2D", SAME, (1, 4, 2, 4)),
+    "max pool valid relu6": pool("MAX_POOL_2D", VALID, (1, 3, 2, 4), RELU6),
+    "max pool after padding": padded_max(),
+    "softmax": unary("SOFTMAX", 1 / 256, -128, "SoftmaxOptions", beta=1.0),
+    "logistic": unary("LOGISTIC", 1 / 256, -128),
+    "tanh": unary("TANH", 1 / 128, 0),
+    "relu": unary("RELU", 0.03, -100),
+    "relu6": unary("RELU6", 0.045, 17),
+    "leaky relu": unary("LEAKY_RELU", 0.04, 3, "LeakyReluOptions", alpha=0.15),
+    "hard swish": unary("HARD_SWISH", 0.035, -70, "HardSwishOptions"),
+    "quantize": unary("QUANTIZE", 0.031, -77),
+    "reshape by tensor": reshape(ints("shape", -1, 168)),
+    "reshape by options": reshape(newShape=[1, -1]),
+    "reshape by output": reshape(),
+    "squeeze": file("SQUEEZE", [ONE], int8("y", (6, 4)), "SqueezeOptions", squeezeDims=[0, 1]),
+    "expand dims": file("EXPAND_DIMS", [ONE, ints("axis", 0)], int8("y", (1, 1, 1, 6, 4)),
+                        "ExpandDimsOptions"),
+    "transpose": file("TRANSPOSE", [IMAGE, ints("perm", 0, 3, 1, 2)], int8("y", (1, 4, 7, 6)),
+                      "TransposeOptions"),
+    "pad": pad(),
+    "concatenation": file("CONCATENATION", [int8("a", (1, 2, 3)), int8("b", (1, 2, 4))],
+                          int8("y", (1, 2, 7)), "ConcatenationOptions", axis=-1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_the_references_equal_tflite_micro(case):
+    graph = assert_equal_to_micro(FILES[case])
+    assert {n.name for n in graph.nodes} == {"y"}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_the_import_can_be_written_and_still_runs_the_same(case):
+    assert_equal_to_micro(write_tflite(import_tflite(FILES[case])))
+
+
+def test_every_supported_operator_has_a_case():
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    seen = set()
+    for data in FILES.values():
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        seen |= {names[c.builtinCode] for c in model.operatorCodes}
+    assert seen == set(SUPPORTED)
+
+
+def test_per_tensor_fully_connected_forms_its_multiplier_as_tflite_micro_does():
+    """A bias at the edge of rounding tells a product of scales in double from one in single
+    precision; TFLite-Micro computes the former, LiteRT the latter."""
+    rng = np.random.default_rng(3)
+    told_apart = 0
+    for _ in range(60):
+        of_x, of_w, of_y = (
+            float(np.float32(rng.uniform(*r))) for r in ((0.001, 0.01), (0.001, 0.01), (0.05, 0.1))
+        )
+        double = quantise_multiplier(of_x * of_w / of_y)
+        single = quantise_multiplier(float(np.float32(of_x) * np.float32(of_w)) / of_y)
+        halves = (rng.integers(-120, 120, 200) + 0.5) / (of_x * of_w / of_y)
+        biases = np.concatenate([np.floor(halves), np.ceil(halves)]).astype(np.int64)
+        apart = biases[requantise(biases, *double) != requantise(biases, *single)]
+        if not len(apart):
+            continue
+        told_apart += 1
+        out = int8("y", (1, 1), of_y, 0)
+        ins = [int8("x", (1, 2), of_x, 0), weights((1, 2), of_w), bias(int(apart[0]))]
+        ins[2] = replace(ins[2], quant=Quantisation.per_tensor(of_x * of_w, 0))
+        data = file("FULLY_CONNECTED", ins, out, "FullyConnectedOptions")
+        graph = import_tflite(data)
+        feed = {"x": np.zeros((1, 2), np.int8)}
+        np.testing.assert_array_equal(
+            TfliteMicro(data, graph).run(feed)[0], outputs(graph, feed)[0]
+        )
+    assert told_apart > 5
+
+
+def test_a_bias_without_quantisation_takes_the_scale_of_the_products():
+    no_scale = replace(bias(100, -3000, 70), quant=None)
+    graph = import_tflite(dense(weights((3, 24)), no_scale))
+    constant = graph.tensors[graph.nodes[0].inputs[2]]
+    assert constant.q.scale == pytest.approx((0.0005,) * 3)
+    assert constant.values.tolist() == [100, -3000, 70]
+
+
+def test_buffers_behind_the_flatbuffer_are_read():
+    inline = dense(weights((3, 24)), bias(100, -3000, 70))
+    tail = bytearray()
+
+    def move(model):
+        for buffer in model.buffers:
+            if buffer.data is not None and len(buffer.data):
+                # Offsets of one width, so that a second pack has the same length.
+                buffer.offset, buffer.size = 1 << 20, len(buffer.data)
+                tail.extend(bytes(buffer.data))
+                buffer.data = None
+
+    front = edited(inline, move)
+    position = len(front)
+
+    def place(model):
+        nonlocal position
+        for buffer in model.buffers:
+            if buffer.offset:
+                buffer.offset = position
+                position += buffer.size
+
+    moved = edited(front, place) + bytes(tail)
+    graph, again = import_tflite(inline), import_tflite(moved)
+    assert graph.nodes == again.nodes
+    for name in graph.tensors:
+        if graph.tensors[name].is_constant:
+            np.testing.assert_array_equal(again.tensors[name].values, graph.tensors[name].values)
