@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import Int64, clamp_int8, quantise_multiplier, requantise
 from tinyml.ir.tensor import Array, Tensor
 from tinyml.ops.binary import Binary
@@ -31,15 +32,22 @@ class AddSub(Binary):
         """The operator on reals or on aligned integers."""
         raise NotImplementedError
 
-    @staticmethod
     def _multipliers(
-        ins: Sequence[Tensor], out: Tensor
+        self, ins: Sequence[Tensor], out: Tensor
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         twice = 2 * max(ins[0].q.s, ins[1].q.s)
+        of_out = twice / ((1 << LEFT_SHIFT) * out.q.s)
+        if of_out >= 1:
+            # TFLite-Micro and LiteRT end the process here, and the shift left would overflow.
+            raise QuantisationError(
+                f"{self.kind}: the range of '{out.name}' is too small beside that of its inputs",
+                "Its inputs cancel in every calibration sample; remove the layer or calibrate "
+                "with other samples.",
+            )
         return (
             quantise_multiplier(ins[0].q.s / twice),
             quantise_multiplier(ins[1].q.s / twice),
-            quantise_multiplier(twice / ((1 << LEFT_SHIFT) * out.q.s)),
+            quantise_multiplier(of_out),
         )
 
     def run_float(self, inputs: Sequence[Array]) -> Array:

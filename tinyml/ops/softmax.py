@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import (
     clamp_int8,
     doubling_high_multiply,
@@ -56,6 +57,12 @@ class Softmax(Operator):
     def _scaling(x: Tensor) -> tuple[int, int, int]:
         """Multiplier, shift and the smallest difference that counts."""
         real = min(x.q.s * (1 << (31 - INPUT_INTEGER_BITS)), (1 << 31) - 1.0)
+        if real <= 1:
+            # TFLite-Micro and LiteRT end the process here.
+            raise QuantisationError(
+                f"softmax: the range of '{x.name}' is too small, all results would be equal",
+                "Check that the model is trained, or calibrate with other samples.",
+            )
         multiplier, shift = quantise_multiplier(real)
         return multiplier, shift, -input_radius(INPUT_INTEGER_BITS, shift)
 

@@ -26,7 +26,7 @@ from tests.tinyml.single_op import activation, model, powers, zero_points
 from tinyml.errors import QuantisationError, TinymlError
 from tinyml.ir import Graph
 from tinyml.ir.tensor import Array
-from tinyml.ops import Activation, Add, HardSwish, Logistic, Mul, Relu6, Softmax, Tanh
+from tinyml.ops import Activation, Add, HardSwish, Logistic, Mul, Relu6, Softmax, Sub, Tanh
 from tinyml.ops.unary import ALL_INT8
 from tinyml.runtimes.interpreters import LiteRt, TfliteMicro
 from tinyml.verify import LITERT_LSB
@@ -68,7 +68,7 @@ def test_the_verifier_and_these_tests_state_one_bound():
 
 @pytest.mark.parametrize("op", [Logistic(), Tanh()])
 @settings(max_examples=60)
-@given(scale=powers(3, 40), zero=zero_points)
+@given(scale=powers(3, 30), zero=zero_points)
 def test_fixed_functions_beyond_the_coarsest_scale(op, scale, zero):
     assert scale >= FIXED_FUNCTION_SCALE_MAX
     graph = unary(op, scale, zero)
@@ -76,8 +76,8 @@ def test_fixed_functions_beyond_the_coarsest_scale(op, scale, zero):
     np.testing.assert_allclose(integers(graph), expected, atol=1)
     # TFLite-Micro alone is wrong, and only where the input is real zero.
     off = np.abs(tflite_micro(graph) - expected)
-    assert off[EVERY_VALUE == zero] == 128
-    assert off[EVERY_VALUE != zero].max() <= 1
+    assert off[zero == EVERY_VALUE] == 128
+    assert off[zero != EVERY_VALUE].max() <= 1
     np.testing.assert_allclose(litert(graph), expected, atol=1)
 
 
@@ -88,8 +88,14 @@ def test_fixed_functions_below_the_finest_scale(op, scale, zero):
     assert scale < FIXED_FUNCTION_SCALE_MIN
     graph = unary(op, scale, zero)
     np.testing.assert_allclose(integers(graph), reals(graph), atol=1)
-    assert np.abs(tflite_micro(graph) - reals(graph)).max() >= 127
     np.testing.assert_allclose(litert(graph), reals(graph), atol=1)
+
+
+@pytest.mark.parametrize("op", [Logistic(), Tanh()])
+def test_tflite_micro_saturates_below_the_finest_scale(op):
+    below, above = (unary(op, FIXED_FUNCTION_SCALE_MIN * factor, 0) for factor in (0.99, 1.0))
+    assert np.abs(tflite_micro(below) - integers(below)).max() >= 127
+    np.testing.assert_array_equal(tflite_micro(above), integers(above))
 
 
 @settings(max_examples=60)
@@ -125,7 +131,7 @@ def test_a_fused_relu6_below_the_finest_scale_is_refused_by_tflite_micro():
 @pytest.mark.parametrize("ratio", [HARD_SWISH_RATIO_REFUSED, 1e-3, 1e-6])
 def test_hard_swish_refuses_an_output_grid_that_tflite_micro_refuses(ratio):
     graph = model(HardSwish(), [activation("x", EVERY_VALUE.shape, 0.05, 3)], 0.05 * ratio, 4)
-    with pytest.raises(QuantisationError, match="hard_swish.*1/128"):
+    with pytest.raises(QuantisationError, match=r"hard_swish.*1/128"):
         integers(graph)
     with pytest.raises(TinymlError, match="TFLite-Micro refuses"):
         TfliteMicro(write_tflite(graph), graph)
@@ -161,22 +167,19 @@ def test_other_runtimes_end_the_process_at_the_limit(kind, limit, runtime):
         assert (done.returncode == 0) is alive, done.stderr
 
 
-@settings(max_examples=60)
 @given(scale=powers(-60, -26), zero=zero_points)
-def test_softmax_below_the_limit_is_uniform(scale, zero):
+def test_softmax_below_the_limit_is_refused(scale, zero):
     x = activation("x", (1, 8), scale, zero)
     graph = model(Softmax(), [x], 1 / 256, -128)
-    values = np.array([[-128, -5, 0, 3, 60, 100, 126, 127]], np.int8)
-    result = Softmax().run_int([values], [x], graph.tensors["out"])
-    np.testing.assert_array_equal(result, np.full((1, 8), 256 // 8 - 128))
+    with pytest.raises(QuantisationError, match="softmax"):
+        Softmax().run_int([np.zeros((1, 8), np.int8)], [x], graph.tensors["out"])
 
 
-@settings(max_examples=60)
+@pytest.mark.parametrize("op", [Add(), Sub()])
 @given(ratio=powers(-40, -19), zero=zero_points)
-def test_add_below_the_limit_saturates_to_the_sign(ratio, zero):
+def test_add_below_the_limit_is_refused(op, ratio, zero):
     a, b = activation("a", (1, 4), 1.0, 0), activation("b", (1, 4), 0.5, 0)
-    graph = model(Add(), [a, b], ratio, zero)
-    left = np.array([[1, -1, 100, -50]], np.int8)
-    right = np.array([[1, -1, -100, 100]], np.int8)
-    result = Add().run_int([left, right], [a, b], graph.tensors["out"])
-    np.testing.assert_array_equal(result, [[127, -128, 127, zero]])
+    graph = model(op, [a, b], ratio, zero)
+    values = np.zeros((1, 4), np.int8)
+    with pytest.raises(QuantisationError, match=op.kind):
+        op.run_int([values, values], [a, b], graph.tensors["out"])
