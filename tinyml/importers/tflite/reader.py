@@ -64,13 +64,13 @@ class Reader:
         if not self.model.inputs or not self.model.outputs:
             raise damaged("the model has no inputs or no outputs")
         for index in self.model.inputs:
+            if self.model.tensors[index].type != "INT8":
+                self._refuse_type(self.model.tensors[index])
             tensor = self.tensor(index)
             if index in self._ready:
                 raise damaged(f"the input '{tensor.name}' is listed twice")
             if tensor.data is not None:
                 raise damaged(f"the input '{tensor.name}' holds constant data")
-            if tensor.dtype is not DType.INT8:
-                self._refuse_type(self.model.tensors[index])
             self._ready.add(index)
             self.graph.inputs.append(tensor.name)
 
