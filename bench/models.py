@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tinyml.errors import TargetError
-from tinyml.export import compile_model, write_c_folder
+from tinyml.export import check_fit, compile_model, write_c_folder
 from tinyml.measure import count_instructions
 from tinyml.runtimes.build import build_program
 from tinyml.samples import quantised_feeds
@@ -37,15 +37,13 @@ def measure(spec: str, targets: list[Target]) -> list[list[str]]:
             c_dir, build = Path(folder) / "c", Path(folder) / "build"
             write_c_folder(made.c_model, name, c_dir)
             try:
-                if made.plan.arena_bytes > target.ram_bytes:
-                    raise TargetError(f"RAM: {made.plan.arena_bytes:,} B needed")
-                memory = build_program(c_dir, name, target, build / "size").memory
-                if memory.flash > target.flash_bytes:
-                    raise TargetError(f"flash: {memory.flash:,} B needed")
-                counted = count_instructions(made.c_graph, c_dir, target, feed, build)
-            except TargetError as error:
-                rows.append([name, target.name, f"does not fit ({error.message})", *[""] * 4])
+                check_fit(made.c_graph, made.plan, len(made.c_model.weights), target)
+            except TargetError:
+                needs = f"{len(made.c_model.weights):,}+", "", f"{made.plan.arena_bytes:,}+"
+                rows.append([name, target.name, *needs, "does not fit", ""])
                 continue
+            memory = build_program(c_dir, name, target, build / "size").memory
+            counted = count_instructions(made.c_graph, c_dir, target, feed, build)
         assert counted.inference is not None
         ram = memory.arena + (counted.stack_bytes or 0)
         numbers = [memory.flash, memory.code, ram, counted.inference]

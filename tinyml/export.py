@@ -89,7 +89,7 @@ def compile_model(
     c_graph = run_passes(graph, C_PASSES)
     plan = plan_memory(c_graph)
     c_model = write_c(c_graph, plan)
-    _check_fit(c_graph, plan, len(c_model.weights), target)
+    check_fit(c_graph, plan, len(c_model.weights), target)
     return Compiled(float_graph, graph, c_graph, ranges, plan, c_model)
 
 
@@ -280,7 +280,8 @@ def _digests(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_fit(graph: Graph, plan: MemoryPlan, weights: int, target: Target) -> None:
+def check_fit(graph: Graph, plan: MemoryPlan, weights: int, target: Target) -> None:
+    """Raises TargetError when activations or weights alone exceed the target."""
     if plan.arena_bytes > target.ram_bytes:
         node = graph.nodes[plan.peak_node]
         raise TargetError(

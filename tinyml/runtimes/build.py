@@ -113,12 +113,14 @@ def build_program(
     try:
         run_tool(link)
     except TinymlError as error:
-        if "overflow" in error.message or "will not fit" in error.message:
-            raise TargetError(
-                f"the program does not fit the {target.port} board: {error.message}",
-                "Use a smaller model or a target with more memory.",
-            ) from None
-        raise
+        overflow = re.search(r"region `(\w+)' overflowed by (\d+) bytes", error.message)
+        if overflow is None:
+            raise
+        raise TargetError(
+            f"the program does not fit the {target.port} board: {overflow[1]} overflows by "
+            f"{int(overflow[2]):,} B",
+            "Use a smaller model or a target with more memory.",
+        ) from None
     return Program(image, read_map(link_map, model))
 
 
