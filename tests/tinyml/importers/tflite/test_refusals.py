@@ -124,6 +124,17 @@ def conv_of(*ins: Tensor, out=(1, 7, 6, 5), **fields) -> bytes:
     return file("CONV_2D", ins, int8("y", out), "Conv2DOptions", **{**CONV, **fields})
 
 
+def expose_padded(model) -> None:
+    names = [t.name for t in model.subgraphs[0].tensors]
+    model.subgraphs[0].outputs = [names.index(b"y"), names.index(b"a")]
+
+
+PADDED = chain([
+    ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 6, 4)),
+     None, {}),
+    ("MAX_POOL_2D", [int8("a", (1, 9, 6, 4))], int8("y", (1, 8, 5, 4)), "Pool2DOptions",
+     {**POOL, "padding": VALID}),
+])  # fmt: skip
 PER_CHANNEL = Quantisation.per_channel(np.full(24, 0.1), 1)
 T = schema.TensorType
 
@@ -260,6 +271,13 @@ REFUSED = {
         ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 6, 4)),
          None, {}),
         ("RELU", [int8("a", (1, 9, 6, 4))], int8("y", (1, 9, 6, 4)), None, {})])),
+    "padding for a maximum and another": ("read by more than", chain([
+        ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 6, 4)),
+         None, {}),
+        ("MAX_POOL_2D", [int8("a", (1, 9, 6, 4))], int8("z", (1, 8, 5, 4)), "Pool2DOptions",
+         {**POOL, "padding": VALID}),
+        ("RELU", [int8("a", (1, 9, 6, 4))], int8("y", (1, 9, 6, 4)), None, {})])),
+    "padding that is an output": ("read by more than", edited(PADDED, expose_padded)),
     "padding of channels": ("other axes", chain([
         ("PADV2", [IMAGE, pads(0, 0, 0, 0, 0, 0, 1, 0), lowest(-128)], int8("a", (1, 7, 6, 5)),
          None, {}),
@@ -285,6 +303,7 @@ def test_the_refusal_names_the_thing(case):
 def test_the_file_that_the_cases_change_is_accepted():
     assert [n.op.kind for n in import_tflite(DENSE).nodes] == ["fully_connected"]
     assert [n.op.kind for n in import_tflite(TWO).nodes] == ["relu", "tanh"]
+    assert [n.op.kind for n in import_tflite(PADDED).nodes] == ["max_pool2d"]
 
 
 def test_every_unsupported_operator_is_listed_with_the_supported_ones():
