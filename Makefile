@@ -24,9 +24,14 @@ $(VENV)/.ready: pyproject.toml scripts/virtual-environment
 	@touch $@
 
 demo: setup ## Compile a trained image model to Cortex-M4 firmware, verify it, and show the report.
-	$(BIN)/tinyml export zoo:tinynet-mnist --target cortex-m4 --out $(BUILD)/demo
+	@$(MAKE) --no-print-directory $(BUILD)/demo/report.json
+	$(BIN)/tinyml report $(BUILD)/demo
 	$(BIN)/tinyml run $(BUILD)/demo --on qemu
 	@echo "Open $(BUILD)/demo/report.html for layers, memory over time and histograms."
+
+# Compiled and verified again only when the compiler or the firmware has changed.
+$(BUILD)/demo/report.json: $(shell find tinyml firmware -type f -not -name '*.pyc')
+	$(BIN)/tinyml export zoo:tinynet-mnist --target cortex-m4 --out $(BUILD)/demo > /dev/null
 
 test: setup ## Run the tests (minutes).
 	$(BIN)/python -m pytest -n auto

@@ -136,7 +136,7 @@ def export(
         if dry_run:
             made = compile_model(source, board, samples.take(16), observer, progress)
         else:
-            report = run_export(source, board, samples, held_out, out, observer, progress)
+            made_report = run_export(source, board, samples, held_out, out, observer, progress)
     if dry_run:
         plan = {
             "model": source.name,
@@ -155,9 +155,9 @@ def export(
                 f"{out} would be made."
             )
     elif as_json:
-        _print_json(report)
+        _print_json(made_report)
     else:
-        print_report(report, Console())
+        print_report(made_report, Console())
         print(f"{out}/: model.tflite  model.onnx  c/  report.html  report.json")
 
 
@@ -196,12 +196,27 @@ def verify(
     from tinyml.report.terminal import print_checks
 
     with _bars(as_json) as progress:
-        report, checks = verify_export(folder, progress)
+        stored, checks = verify_export(folder, progress)
     plain = [c.to_json() for c in checks]
     if as_json:
         _print_json({"verified": True, "checks": plain})
     else:
-        print_checks(plain, report["verified_on"], Console())
+        print_checks(plain, stored["verified_on"], Console())
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="An export folder.")], as_json: Json = False
+) -> None:
+    """Show the report of an export again."""
+    from tinyml.opened import read_report
+    from tinyml.report import print_report
+
+    stored = read_report(folder)
+    if as_json:
+        _print_json(stored)
+    else:
+        print_report(stored, Console())
 
 
 @app.command()

@@ -189,6 +189,14 @@ def test_dry_run_writes_nothing(inputs: Path, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_report_shows_what_export_showed(exported: Path):
+    done = tinyml("report", exported)
+    assert done.returncode == 0
+    assert "Verified against the integer reference" in done.stdout
+    stored = json.loads((exported / "report.json").read_text())
+    assert json.loads(tinyml("report", exported, "--json").stdout) == stored
+
+
 def test_targets_and_zoo_list():
     assert "cortex-m55" in tinyml("targets").stdout
     models = json.loads(tinyml("zoo", "list", "--json").stdout)
@@ -316,7 +324,7 @@ def test_errors_are_json_for_programs(tmp_path: Path):
     assert "gone.onnx" in json.loads(done.stdout)["error"]
 
 
-@pytest.mark.parametrize("command", ["verify", "run"])
+@pytest.mark.parametrize("command", ["verify", "run", "report"])
 def test_a_folder_that_is_no_export(tmp_path: Path, command: str):
     done = tinyml(command, tmp_path)
     assert done.returncode == 1

@@ -193,6 +193,26 @@ def test_truncated_files_are_refused_or_equal(tmp_path: Path):
             import_onnx(data[:length])
 
 
+def test_damaged_bytes_are_refused_without_a_crash():
+    """Only ImportModelError may escape; a byte that changes a weight is no damage."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["a"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    data = build(nodes, IMAGE, {"w": floats(2, 4, 3, 3)}).SerializeToString()
+    rng = np.random.default_rng(0)
+    refused_count = 0
+    for _ in range(400):
+        damaged = bytearray(data)
+        for _ in range(int(rng.integers(1, 4))):
+            damaged[int(rng.integers(0, len(damaged)))] = int(rng.integers(0, 256))
+        try:
+            import_onnx(bytes(damaged))
+        except ImportModelError:
+            refused_count += 1
+    assert refused_count > 50
+
+
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ImportModelError, match=r"gone\.onnx"):
         import_onnx(tmp_path / "gone.onnx")

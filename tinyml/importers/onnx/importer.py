@@ -54,8 +54,15 @@ def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
             f"the shapes of '{label}' do not fit together: {_first_line(error)}",
             "Run onnx.checker on the file; re-export it if that fails too.",
         ) from None
-    translation = Translation(identifier(label), model)
-    translation.translate()
+    try:
+        translation = Translation(identifier(label), model)
+        translation.translate()
+    # A damaged file that passed ONNX's checker surfaces as any of these.
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ImportModelError(
+            f"'{label}' is damaged or inconsistent: {_first_line(error)}",
+            "Export or download it again.",
+        ) from None
     return translation.graph
 
 
@@ -97,7 +104,7 @@ def _load(source: Path | bytes) -> onnx.ModelProto:
         )
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ImportModelError(
             f"{label} is no valid ONNX model: {_first_line(error)}",
             "Export it again with a released exporter.",
@@ -169,7 +176,8 @@ class Translation:
                 continue
             try:
                 translator(self, node)
-            except (Unsupported, ValueError) as error:
+            # A damaged node surfaces as any of the built-in ones.
+            except (Unsupported, ValueError, KeyError, IndexError, TypeError) as error:
                 unsupported.append(f"{node.op_type} (layer '{self._layer}'): {error}")
                 for output in node.output:
                     self._values[output] = ""
@@ -230,7 +238,11 @@ class Translation:
             opset_imports=self._model.opset_import,
         )
         feeds = {i: self._constants[i] for i in node.input if i}
-        results = ReferenceEvaluator(bare).run(None, feeds)
+        try:
+            results = ReferenceEvaluator(bare).run(None, feeds)
+        except Exception:
+            # Not evaluated here: the node is translated, or named as unsupported.
+            return False
         for output, result in zip([o for o in node.output if o], results, strict=True):
             array = np.asarray(result)
             if array.size > _MAX_FOLDED_ELEMENTS:
