@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 def output_multipliers(ins: Sequence[Tensor], out: Tensor) -> tuple[Int64, Int64]:
     """Multiplier and shift of each output channel: input scale * weight scale / output scale,
-    in double precision over float32 scales (TFLite PopulateConvolutionQuantizationParams)."""
-    weights = np.asarray(ins[1].q.scale, np.float64)
+    in double precision over float32 scales (TFLite PopulateConvolutionQuantizationParams).
+    Weights quantised per tensor give every channel the same."""
+    weights = np.broadcast_to(np.asarray(ins[1].q.scale, np.float64), ins[2].shape)
     return quantise_multipliers(ins[0].q.s * weights / out.q.s)
 
 
