@@ -74,8 +74,8 @@ def test_conv2d(data, size, inputs, outputs, fused, scale, spread, bias, zero, z
 @given(
     data=st.data(),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    channels=st.integers(1, 8),
-    multiplier=st.integers(1, 4),
+    channels=st.integers(1, 5),
+    multiplier=st.integers(1, 3),
     fused=activations,
     scale=scales,
     spread=spreads,
@@ -142,7 +142,7 @@ def test_litert_fully_connected_needs_its_exception():
 )
 @settings(max_examples=150)
 @given(
-    exponent=st.floats(-40, 29),
+    exponent=st.floats(-40, 25),
     bias=st.sampled_from([0, 2**24, 2**30]),
     scale=scales,
     zero=zero_points,
@@ -152,7 +152,7 @@ def test_litert_fully_connected_needs_its_exception():
 def test_any_multiplier(op, shape, axis, litert, exponent, bias, scale, zero, zero_out, seed):
     """Multipliers from below 2**-32, which become zero, to 2**30, from where the definition
     saturates and TFLite-Micro shifts out of its register: an output whose whole range is less
-    than a millionth of one step of its accumulator."""
+    than a millionth of one step of its accumulator. Channel scales differ by up to 20."""
     rng = np.random.default_rng(seed)
     x = activation("x", (1, 4, 5, 3), scale, zero)
     constants = weights_and_bias(rng, shape, axis, x.q.s, bias_limit=bias)
