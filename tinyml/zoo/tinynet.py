@@ -8,11 +8,14 @@ load as they are.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from tinyml.errors import DatasetError
 
 BN_EPSILON = 1e-5
 
@@ -28,6 +31,12 @@ BASE_STAGES = (
 )
 SE_RATIO = 0.25
 
+Activation = Literal["silu", "relu"]
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": nn.functional.silu,
+    "relu": nn.functional.relu,
+}
+
 
 @dataclass(frozen=True)
 class TinyNetConfig:
@@ -42,6 +51,7 @@ class TinyNetConfig:
         stem_stride: 2 in the paper; 1 for inputs of few pixels.
         head: channels before the classifier; the paper's rule gives 1280 for all members.
         stages: of the base network.
+        activation: SiLU in the paper; ReLU fuses into a convolution's requantisation.
     """
 
     width: float
@@ -53,6 +63,7 @@ class TinyNetConfig:
     stem_stride: int = 2
     head: int = 1280
     stages: tuple[tuple[int, int, int, int, int], ...] = BASE_STAGES
+    activation: Activation = "silu"
 
 
 # Resolution, width and depth as in timm.
@@ -74,15 +85,16 @@ def round_channels(channels: float) -> int:
 class SqueezeExcite(nn.Module):
     """Scales channels by a gate computed from their means."""
 
-    def __init__(self, channels: int, reduced: int) -> None:
+    def __init__(self, channels: int, reduced: int, activation: Activation) -> None:
         super().__init__()
+        self.activate = _ACTIVATIONS[activation]
         self.conv_reduce = nn.Conv2d(channels, reduced, 1)
         self.conv_expand = nn.Conv2d(reduced, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, channels, height, width)."""
         gate = x.mean((2, 3), keepdim=True)
-        gate = self.conv_expand(nn.functional.silu(self.conv_reduce(gate)))
+        gate = self.conv_expand(self.activate(self.conv_reduce(gate)))
         return x * torch.sigmoid(gate)
 
 
@@ -99,18 +111,21 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 class DepthwiseSeparable(nn.Module):
     """Depthwise convolution, squeeze-excite, pointwise convolution."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activation
+    ) -> None:
         super().__init__()
+        self.activate = _ACTIVATIONS[activation]
         self.conv_dw = _convolution(inputs, inputs, kernel, stride, inputs)
         self.bn1 = _norm(inputs)
-        self.se = SqueezeExcite(inputs, round(inputs * SE_RATIO))
+        self.se = SqueezeExcite(inputs, round(inputs * SE_RATIO), activation)
         self.conv_pw = _convolution(inputs, outputs, 1)
         self.bn2 = _norm(outputs)
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, inputs, height, width)."""
-        y = nn.functional.silu(self.bn1(self.conv_dw(x)))
+        y = self.activate(self.bn1(self.conv_dw(x)))
         y = self.bn2(self.conv_pw(self.se(y)))
         result: Tensor = x + y if self.skip else y
         return result
@@ -119,22 +134,31 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution, squeeze-excite, projection."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        expand: int,
+        activation: Activation,
+    ) -> None:
         super().__init__()
+        self.activate = _ACTIVATIONS[activation]
         hidden = inputs * expand
         self.conv_pw = _convolution(inputs, hidden, 1)
         self.bn1 = _norm(hidden)
         self.conv_dw = _convolution(hidden, hidden, kernel, stride, hidden)
         self.bn2 = _norm(hidden)
-        self.se = SqueezeExcite(hidden, round(inputs * SE_RATIO))
+        self.se = SqueezeExcite(hidden, round(inputs * SE_RATIO), activation)
         self.conv_pwl = _convolution(hidden, outputs, 1)
         self.bn3 = _norm(outputs)
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, inputs, height, width)."""
-        y = nn.functional.silu(self.bn1(self.conv_pw(x)))
-        y = nn.functional.silu(self.bn2(self.conv_dw(y)))
+        y = self.activate(self.bn1(self.conv_pw(x)))
+        y = self.activate(self.bn2(self.conv_dw(y)))
         y = self.bn3(self.conv_pwl(self.se(y)))
         result: Tensor = x + y if self.skip else y
         return result
@@ -149,6 +173,8 @@ class TinyNet(nn.Module):
 
     def __init__(self, config: TinyNetConfig) -> None:
         super().__init__()
+        act = config.activation
+        self.activate = _ACTIVATIONS[act]
         self.conv_stem = _convolution(config.input_channels, config.stem, 3, config.stem_stride)
         self.bn1 = _norm(config.stem)
         stages: list[nn.Module] = []
@@ -159,9 +185,9 @@ class TinyNet(nn.Module):
             for index in range(max(1, round(repeats * config.depth))):
                 step = stride if index == 0 else 1
                 if expand == 1:
-                    blocks.append(DepthwiseSeparable(inputs, outputs, kernel, step))
+                    blocks.append(DepthwiseSeparable(inputs, outputs, kernel, step, act))
                 else:
-                    blocks.append(InvertedResidual(inputs, outputs, kernel, step, expand))
+                    blocks.append(InvertedResidual(inputs, outputs, kernel, step, expand, act))
                 inputs = outputs
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
@@ -180,12 +206,31 @@ class TinyNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, channels, resolution, resolution) -> logits (batch, classes)."""
-        x = nn.functional.silu(self.bn1(self.conv_stem(x)))
+        x = self.activate(self.bn1(self.conv_stem(x)))
         x = self.blocks(x)
-        x = nn.functional.silu(self.bn2(self.conv_head(x)))
+        x = self.activate(self.bn2(self.conv_head(x)))
         return self.classifier(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def adopt_state(model: nn.Module, state: OrderedDict[str, Tensor] | dict[str, Tensor]) -> None:
-    """Loads a state dict of timm or of this package; every name must match."""
-    model.load_state_dict(state, strict=True)
+def adopt_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads a state dict of timm or of this package.
+
+    Counters of batches may be missing: evaluation does not use them.
+
+    Raises:
+        DatasetError: naming the first parameter that is missing, unknown or of another shape.
+    """
+    own = model.state_dict()
+    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    for name, value in own.items():
+        if name not in state and name not in counters:
+            raise DatasetError(f"the weights lack the parameter '{name}'")
+        if name in state and state[name].shape != value.shape:
+            raise DatasetError(
+                f"the weights' parameter '{name}' has shape {tuple(state[name].shape)}, "
+                f"the model's has {tuple(value.shape)}"
+            )
+    unknown = [name for name in state if name not in own]
+    if unknown:
+        raise DatasetError(f"the model has no parameter '{unknown[0]}' of the weights")
+    model.load_state_dict({**counters, **state}, strict=True)

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tinyml.errors import DatasetError
 from tinyml.zoo.data import Dataset
+from tinyml.zoo.tinynet import adopt_state
 
 Advance = Callable[[int, int, float], None]
 
@@ -30,7 +33,7 @@ class Recipe:
         decay: weight decay.
         smoothing: label smoothing.
         rotate, scale, shift: augmentation: degrees, relative size, fraction of the image.
-        seed: of weights, order and augmentation.
+        seed: of order and augmentation; ``build`` fixes the initial weights.
     """
 
     epochs: int = 12
@@ -90,6 +93,9 @@ def train(
 
     Returns:
         The facts, as written to NAME.json.
+
+    Raises:
+        DatasetError: the checkpoint cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
@@ -129,7 +135,8 @@ def train(
         if reached > max((h["val_accuracy"] for h in history), default=-1.0):
             best = {k: v.detach().clone() for k, v in model.state_dict().items()}
         history.append({"loss": total / steps_each, "val_accuracy": reached})
-        torch.save(
+        _save_checkpoint(
+            checkpoint,
             {
                 "recipe": asdict(recipe),
                 "model": model.state_dict(),
@@ -139,7 +146,6 @@ def train(
                 "history": history,
                 "best": best,
             },
-            checkpoint,
         )
     model.load_state_dict(best)
     facts: dict[str, Any] = {
@@ -152,7 +158,8 @@ def train(
         "val_accuracy": max(h["val_accuracy"] for h in history),
         "test_accuracy": accuracy(model, data.test_x, data.test_y),
         "test_images": len(data.test_y),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
+        "date": datetime.now(UTC).date().isoformat(),
         "history": history,
     }
     if state is None:
@@ -172,18 +179,34 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads what `save_weights` wrote; every name and shape must match."""
+    """Loads what `save_weights` wrote.
+
+    Raises:
+        DatasetError: a name or shape does not match.
+    """
     with np.load(path, allow_pickle=False) as stored:
         state = {k: torch.from_numpy(stored[k]) for k in stored.files}
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
-    model.load_state_dict({**counters, **state}, strict=True)
+    adopt_state(model, state)
+
+
+def _save_checkpoint(checkpoint: Path, state: dict[str, Any]) -> None:
+    """Replaces the last checkpoint in one step: a kill leaves one of the two whole."""
+    fresh = checkpoint.with_suffix(".checkpoint.new")
+    torch.save(state, fresh)
+    fresh.replace(checkpoint)
 
 
 def _resume(checkpoint: Path, recipe: Recipe) -> dict[str, Any] | None:
     """The state of a stopped run of the same recipe."""
     if not checkpoint.exists():
         return None
-    state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+    except Exception as error:
+        raise DatasetError(
+            f"the checkpoint {checkpoint} cannot be read: {type(error).__name__}",
+            "Delete it to train from the start.",
+        ) from None
     return state if state["recipe"] == asdict(recipe) else None
 
 
