@@ -249,10 +249,9 @@ def write_c_folder(model: CModel, name: str, folder: Path) -> None:
     (folder / "kernels").mkdir()
     for header in sorted((root / "include" / "tinyml").glob("*.h")):
         shutil.copy(header, folder / "tinyml")
-    portable = root / "kernels" / "portable"
-    for shared in sorted(portable.glob("*.h")):
+    for shared in sorted((root / "kernels").glob("*/*.h")):
         shutil.copy(shared, folder / "kernels")
-    for kernel in sorted(portable.glob("*.c")):
+    for kernel in sorted((root / "kernels").glob("*/*.c")):
         text = kernel.read_text(encoding="utf-8")
         if any(f"void {called}(" in text for called in model.kernels):
             shutil.copy(kernel, folder / "kernels")

@@ -175,7 +175,9 @@ class Relu6(Unary):
         return np.clip(inputs[0], 0.0, 6.0)
 
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
-        six = int(np.clip(source.z + np.floor(6.0 / source.s + 0.5), -128, 127))
+        # TFLite divides in single precision.
+        steps = np.floor(np.float32(6.0) / np.float32(source.s) + np.float32(0.5))
+        six = int(np.clip(source.z + float(steps), -128, 127))
         return clamp_int8(x, low=source.z, high=six)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:

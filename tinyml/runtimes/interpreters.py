@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Feed = Mapping[str, Array]
 
+# What TFLite-Micro needs beside tensors: its own records, and scratch buffers.
+_ARENA_SLACK = 1 << 20
+
 
 @contextmanager
 def _quiet() -> Iterator[None]:
@@ -47,7 +50,13 @@ class TfliteMicro:
 
         self._inputs, self._outputs = list(graph.inputs), len(graph.outputs)
         try:
-            self._interpreter: Any = runtime.Interpreter.from_bytes(model)
+            # Its default arena is a multiple of the file, too small for large activations.
+            arena = (
+                _ARENA_SLACK
+                + 16 * len(model)
+                + 4 * sum(t.bytes for t in graph.tensors.values() if not t.is_constant)
+            )
+            self._interpreter: Any = runtime.Interpreter.from_bytes(model, arena_size=arena)
         except Exception as error:
             raise TinymlError(f"TFLite-Micro refuses the model: {error}") from None
 

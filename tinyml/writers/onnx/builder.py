@@ -68,7 +68,7 @@ class OnnxBuilder:
         """Stores values as they are and returns their name."""
         self._count += 1
         name = name or f"const_{self._count}"
-        self._initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._initialisers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def scalar(self, value: float) -> str:

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ONNX writer writes, in onnxruntime with and without its optimisations."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.tinyml.runtimes.test_kernels import bouquet
+from tests.tinyml.single_op import random_feeds
+from tinyml.ir.execute import outputs
+from tinyml.runtimes.interpreters import OnnxRuntime, from_onnx_layout, to_onnx_layout
+from tinyml.verify import ONNX_LSB
+from tinyml.writers.onnx import write_onnx
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_operator_is_within_the_stated_bound(seed: int, optimise: bool):
+    graph = bouquet(seed, 64, 8)
+    runtime = OnnxRuntime(write_onnx(graph), optimise=optimise)
+    for feed in random_feeds(graph, np.random.default_rng(seed), 2):
+        values = [to_onnx_layout(feed[n]) for n in graph.inputs]
+        seen = [from_onnx_layout(a) for a in runtime.run(values)]
+        for node, a, b in zip(graph.nodes, seen, outputs(graph, feed), strict=True):
+            assert np.abs(a.astype(int) - b).max() <= ONNX_LSB, node.name
+
+
+def test_images_keep_the_users_layout_and_nothing_is_float_outside():
+    graph = bouquet(0, 16, 8)
+    model = onnx.load_from_string(write_onnx(graph))
+    for stored, name in zip(model.graph.input, graph.inputs, strict=True):
+        kind = stored.type.tensor_type
+        assert kind.elem_type == onnx.TensorProto.INT8
+        shape = graph.tensors[name].shape
+        expected = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+        assert tuple(d.dim_value for d in kind.shape.dim) == expected
+    assert {o.type.tensor_type.elem_type for o in model.graph.output} == {onnx.TensorProto.INT8}
