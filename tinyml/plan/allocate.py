@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from tinyml.ir.graph import Graph
 from tinyml.plan.liveness import Buffer, live_buffers
 
 ALIGNMENT = 16
+_SWAPS = 600
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class MemoryPlan:
 def plan_memory(graph: Graph) -> MemoryPlan:
     """Places every activation so that no two live buffers overlap.
 
-    Greedy first fit is run in several orders and the smallest arena kept; it stops early when
-    an order reaches the live-set lower bound, which most layer-by-layer networks do.
+    Greedy first fit is run in several orders; the best order is then improved by seeded random
+    swaps. The search ends when it reaches the live-set lower bound, which no plan can beat.
     """
     buffers = live_buffers(graph)
     live = [
@@ -53,14 +55,8 @@ def plan_memory(graph: Graph) -> MemoryPlan:
         sorted(buffers, key=lambda b: (b.first, -b.size)),
         sorted(buffers, key=lambda b: (-max(live[max(b.first, 0) : b.last + 1]), -b.size)),
     )
-    best: dict[Buffer, int] | None = None
-    for order in orders:
-        placed = _first_fit(order)
-        if best is None or _top(placed) < _top(best):
-            best = placed
-        if _top(best) <= bound:
-            break
-    assert best is not None
+    start = min(orders, key=lambda order: _top(_first_fit(order)))
+    best = _improved(start, bound)
     return MemoryPlan(
         arena_bytes=_top(best),
         offsets={name: best[b] for b in buffers for name in b.tensors},
@@ -76,6 +72,23 @@ def _aligned(size: int) -> int:
 
 def _top(placed: dict[Buffer, int]) -> int:
     return max((offset + _aligned(b.size) for b, offset in placed.items()), default=0)
+
+
+def _improved(order: Sequence[Buffer], bound: int) -> dict[Buffer, int]:
+    """First fit in the best order found by swapping two buffers at a time."""
+    rng = random.Random(0)
+    current, best = list(order), _first_fit(order)
+    for _ in range(_SWAPS):
+        if _top(best) <= bound or len(current) < 2:
+            break
+        i, j = rng.sample(range(len(current)), 2)
+        current[i], current[j] = current[j], current[i]
+        placed = _first_fit(current)
+        if _top(placed) <= _top(best):
+            best = placed
+        else:
+            current[i], current[j] = current[j], current[i]
+    return best
 
 
 def _first_fit(order: Sequence[Buffer]) -> dict[Buffer, int]:
