@@ -12,6 +12,8 @@ void tml_mean_s8(const tml_mean_t *shape, const void *data, const int8_t *input,
             sum += *in;
         }
         const int32_t scaled = tml_requantise(sum, mean->multiplier, mean->shift);
-        output[c] = (int8_t)tml_clamp(scaled + mean->output_zero_point, INT8_MIN, INT8_MAX);
+        /* The zero point is added after the clamp, where it cannot overflow. */
+        const int32_t zero = mean->output_zero_point;
+        output[c] = (int8_t)(tml_clamp(scaled, INT8_MIN - zero, INT8_MAX - zero) + zero);
     }
 }
