@@ -48,21 +48,25 @@ static void paint_stack(void) {
     for (volatile uint8_t *p = stack.low; (uintptr_t)p < end; ++p) *p = STACK_PAINT;
 }
 
+static int fail(const char *text) {
+    tml_print(text);
+    return 1;
+}
+
 static int report_stack(void) {
     const tml_stack_t stack = tml_stack();
     if (!stack.low) return 0;
     const uint8_t *p = stack.low;
     while (p < stack.high && *p == STACK_PAINT) ++p;
+    /* Below the stack lie the arena and the port's data: what the program wrote is worthless. */
+    if (p == stack.low) return fail("stack overflow: the board's stack_size is too small");
     const uint32_t used = (uint32_t)(stack.high - p);
     const int file = tml_open("stack.bin", TML_WRITE);
-    if (file < 0 || tml_write(file, &used, sizeof used) != 0) return -1;
+    if (file < 0 || tml_write(file, &used, sizeof used) != 0) {
+        return fail("stack.bin: write failed");
+    }
     tml_close(file);
     return 0;
-}
-
-static int fail(const char *text) {
-    tml_print(text);
-    return 1;
 }
 
 int main(void) {
@@ -88,7 +92,7 @@ int main(void) {
 #ifdef TINYML_TRACE
                 tml_close(trace_file);
 #endif
-                return report_stack() == 0 ? 0 : fail("stack.bin: write failed");
+                return report_stack();
             }
             if (got != (int32_t)io->bytes) return fail("input.bin: ends inside a sample");
         }

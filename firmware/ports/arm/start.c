@@ -2,6 +2,7 @@
  *
  * Reset of every Cortex-M: copy .data, clear .bss, enable the coprocessors, run main.
  */
+#include "fault.h"
 #include "port.h"
 
 extern uint8_t tml_stack_high[], tml_data_start[], tml_data_end[], tml_data_load[];
@@ -27,15 +28,14 @@ _Noreturn void tml_reset(void) {
 }
 
 _Noreturn void tml_fault(void) {
-    char text[] = "fault, CFSR 0x00000000";
-#if !defined(__ARM_ARCH_6M__) /* Cortex-M0 has no fault status register. */
-    const uint32_t status = CFSR;
-    for (int i = 0; i < 8; ++i) {
-        text[sizeof text - 2 - (size_t)i] = "0123456789abcdef"[(status >> (4 * i)) & 0xFu];
-    }
+#ifdef __ARM_ARCH_6M__
+    /* No fault status register: the number of the exception must do. */
+    uint32_t exception;
+    __asm volatile("mrs %0, ipsr" : "=r"(exception));
+    tml_report_fault("IPSR", exception);
+#else
+    tml_report_fault("CFSR", CFSR);
 #endif
-    tml_print(text);
-    tml_exit(2);
 }
 
 /* Interrupts are never enabled, so the table ends with the system exceptions. */

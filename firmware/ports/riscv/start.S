@@ -25,11 +25,11 @@ tml_reset:
 
     .balign 4
 tml_fault:
-    la a0, fault_text
-    call tml_print
-    li a0, 2
-    tail tml_exit
+    la sp, tml_stack_high
+    la a0, cause_name
+    csrr a1, mcause
+    tail tml_report_fault
 
-    .section .rodata.fault_text, "a"
-fault_text:
-    .asciz "fault"
+    .section .rodata.cause_name, "a"
+cause_name:
+    .asciz "mcause"
