@@ -22,7 +22,8 @@ class MemoryUse:
     """Bytes that a program takes, from its linker map.
 
     Args:
-        code: instructions and constants of the model and its kernels.
+        code: instructions and constants of the model, its kernels, and the compiler's own helper
+            functions (libgcc), which a core without division or wide multiplication needs.
         weights: the weights blob.
         arena: the model's activations.
         runtime_flash, runtime_ram: start-up code, harness and port, which a product replaces by
@@ -77,7 +78,7 @@ def build_program(
 
     Raises:
         ToolMissingError: the compiler is not installed.
-        TargetError: the program does not fit the board's memory.
+        TargetError: the target's port is unknown, or the program does not fit the board's memory.
         TinymlError: the compiler rejects a source.
     """
     compiler = require_tool(target.compiler, target.packages)
@@ -91,10 +92,11 @@ def build_program(
     if trace:
         flags.append("-DTINYML_TRACE")
 
+    port_sources = _port_sources(root, target)
     model_sources = [c_dir / f"{model}.c", c_dir / f"{model}_weights.c"]
     model_sources += sorted((c_dir / "kernels").glob("*.c"))
     jobs = [(s, build_dir / f"model_{s.stem}.o") for s in model_sources]
-    jobs += [(s, build_dir / f"port_{s.stem}.o") for s in _port_sources(root, target)]
+    jobs += [(s, build_dir / f"port_{s.stem}.o") for s in port_sources]
     jobs.append((root / "harness" / "main.c", build_dir / "port_main.o"))
     with ThreadPoolExecutor() as pool:
         list(
@@ -125,10 +127,17 @@ def build_program(
 
 
 def _port_sources(root: Path, target: Target) -> list[Path]:
+    """Raises TargetError when the target's port is none of the firmware's."""
     ports = root / "ports"
+    boards = sorted(p.parent.name for p in ports.glob("*/board.ld"))
     folders = [ports / target.port]
     if not target.is_host:
-        family = "arm" if target.compiler.startswith("arm") else "riscv"
+        if target.port not in boards:
+            raise TargetError(
+                f"{target.name}: there is no port '{target.port}'",
+                f"Ports: {', '.join([*boards, 'posix'])}.",
+            )
+        family = "arm" if Path(target.compiler).name.startswith("arm") else "riscv"
         folders += [ports / "common", ports / family]
     return [p for f in folders for p in sorted(f.iterdir()) if p.suffix in _PORT_LANGUAGES]
 
@@ -160,7 +169,7 @@ def read_map(link_map: Path, model: str) -> MemoryUse:
             weights += size
         elif owner == "port_main.o" and section == ".bss.arena":
             arena += size
-        elif owner.startswith("model_") and (is_flash or is_ram):
+        elif owner.startswith(("model_", "libgcc.a(")) and (is_flash or is_ram):
             code += size
         elif is_flash:
             runtime_flash += size

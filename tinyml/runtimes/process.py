@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -35,7 +36,15 @@ def run_tool(command: Sequence[str], *, cwd: Path | None = None, timeout: float 
     name = Path(command[0]).name
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C"},  # messages are searched for English words
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",  # a program under test may write anything
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise TinymlError(f"{name} did not end within {timeout:.0f} s and was stopped") from None
