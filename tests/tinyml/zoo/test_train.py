@@ -82,6 +82,19 @@ def test_a_run_learns_and_writes_what_it_measured(bars: Dataset, tmp_path: Path)
     assert facts["val_accuracy"] == max(h["val_accuracy"] for h in facts["history"])
 
 
+def test_the_kept_epoch_is_best_by_validation_neither_the_last_nor_by_test(
+    bars: Dataset, tmp_path: Path
+):
+    # With its labels swapped the validation split likes the least trained epoch best.
+    swapped = replace(bars, val_y=1 - bars.val_y)
+    facts = train(build, swapped, RECIPE, tmp_path, "bars", quiet)
+    reached = [h["val_accuracy"] for h in facts["history"]]
+    assert facts["val_accuracy"] == max(reached) > reached[-1]
+    model = build()
+    load_weights(model, tmp_path / "bars.npz")
+    assert accuracy(model, swapped.val_x, swapped.val_y) == facts["val_accuracy"]
+
+
 def test_two_runs_give_the_same_weights_whatever_the_global_seed(bars: Dataset, tmp_path: Path):
     for folder in ("a", "b"):
         torch.rand(3)
