@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinyml.errors import TinymlError, ToolMissingError
+
+# How compilers, sanitizers and linkers mark the line that tells the reason; the colon and the
+# second word keep out paths that happen to hold the first.
+_TELLING = re.compile(r"error: |overflowed by ", re.IGNORECASE)
 
 
 def require_tool(program: str, packages: Sequence[str]) -> str:
@@ -50,7 +55,7 @@ def run_tool(command: Sequence[str], *, cwd: Path | None = None, timeout: float 
         raise TinymlError(f"{name} did not end within {timeout:.0f} s and was stopped") from None
     if done.returncode != 0:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        telling = [line for line in lines if "error" in line or "overflow" in line]
+        telling = [line for line in lines if _TELLING.search(line)]
         reason = (telling or lines or ["no message"])[0].strip()
         raise TinymlError(f"{name} failed with status {done.returncode}: {reason}")
     return done.stderr

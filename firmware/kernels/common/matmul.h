@@ -11,7 +11,7 @@
 #include "tinyml/kernels.h"
 
 typedef struct {
-    const tml_matmul_data_t *header;
+    tml_matmul_data_t header; /* a copy: outputs are bytes, which may alias anything */
     const int32_t *bias;
     const int32_t *multiplier;
     const int8_t *shift;
@@ -20,8 +20,8 @@ typedef struct {
 
 static inline matmul_record_t matmul_record(const void *data, size_t channels) {
     matmul_record_t record;
-    record.header = (const tml_matmul_data_t *)data;
-    record.bias = (const int32_t *)(const void *)(record.header + 1);
+    record.header = *(const tml_matmul_data_t *)data;
+    record.bias = (const int32_t *)(const void *)((const tml_matmul_data_t *)data + 1);
     record.multiplier = record.bias + channels;
     record.shift = (const int8_t *)(const void *)(record.multiplier + channels);
     record.weights = record.shift + ((channels + 3u) & ~(size_t)3u);
@@ -45,7 +45,7 @@ static inline int32_t matmul_dot(const int8_t *input, const int8_t *weights, int
 }
 
 static inline int8_t matmul_finish(const matmul_record_t *record, size_t channel, int32_t sum) {
-    const tml_matmul_data_t *header = record->header;
+    const tml_matmul_data_t *header = &record->header;
     const int32_t scaled = tml_requantise(sum, record->multiplier[channel], record->shift[channel]);
     return (int8_t)tml_clamp(scaled + header->output_zero_point, header->output_min,
                              header->output_max);

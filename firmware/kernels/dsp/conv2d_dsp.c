@@ -32,7 +32,7 @@ static void by_columns(const tml_window_t *shape, const matmul_record_t *record,
     int8_t columns[2][COLUMN_MAX];
     const int32_t length = shape->kernel_h * shape->kernel_w * shape->input_c;
     const int32_t outputs = shape->output_c;
-    const int8_t padding = (int8_t)record->header->input_zero_point;
+    const int8_t padding = (int8_t)record->header.input_zero_point;
     int waiting = 0;
     for (int32_t y = 0; y < shape->output_h; ++y) {
         for (int32_t x = 0; x < shape->output_w; ++x) {
@@ -62,7 +62,7 @@ static void pointwise(const tml_window_t *shape, const matmul_record_t *record, 
 /* Filters too large to gather: dot products of each contiguous run. */
 static void by_runs(const tml_window_t *shape, const matmul_record_t *record, const int8_t *input,
                     int8_t *output) {
-    const int32_t zero = record->header->input_zero_point;
+    const int32_t zero = record->header.input_zero_point;
     const int32_t channels = shape->input_c;
     const int32_t kernel_row = shape->kernel_w * channels;
     for (int32_t y = 0; y < shape->output_h; ++y) {

@@ -9,7 +9,7 @@
 static int8_t one_channel(const tml_window_t *shape, const matmul_record_t *record,
                           const int8_t *input, const window_span_t *v, const window_span_t *h,
                           int32_t in_c, int32_t out_c) {
-    const int32_t zero = record->header->input_zero_point;
+    const int32_t zero = record->header.input_zero_point;
     int32_t sum = record->bias[out_c];
     for (int32_t i = v->begin; i < v->end; ++i) {
         for (int32_t j = h->begin; j < h->end; ++j) {
@@ -30,7 +30,7 @@ void tml_depthwise_conv2d_s8(const tml_window_t *shape, const void *data, const 
     const int32_t multiplier = outputs / channels;
     const int32_t row = shape->dilation_h * shape->input_w * channels;
     const int32_t step = shape->dilation_w * channels;
-    const pair_t offset = both(-record.header->input_zero_point);
+    const pair_t offset = both(-record.header.input_zero_point);
 
     for (int32_t y = 0; y < shape->output_h; ++y) {
         const window_span_t v = window_span(y, shape->stride_h, shape->pad_top, shape->dilation_h,

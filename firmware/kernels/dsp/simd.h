@@ -119,7 +119,7 @@ static inline void dot_2x2(const int8_t *x0, const int8_t *x1, const int8_t *w0,
  * output1 is null. */
 static inline void matmul_rows(const matmul_record_t *record, const int8_t *x0, const int8_t *x1,
                                int32_t length, int32_t outputs, int8_t *output0, int8_t *output1) {
-    const int32_t zero = record->header->input_zero_point;
+    const int32_t zero = record->header.input_zero_point;
     const int8_t *w = record->weights;
     int32_t c = 0;
     if (output1) {

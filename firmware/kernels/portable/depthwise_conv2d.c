@@ -8,7 +8,7 @@
 void tml_depthwise_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input,
                              int8_t *output) {
     const matmul_record_t record = matmul_record(data, shape->output_c);
-    const int32_t zero = record.header->input_zero_point;
+    const int32_t zero = record.header.input_zero_point;
     const int32_t channels = shape->input_c;
     const int32_t outputs = shape->output_c;
     const int32_t multiplier = outputs / channels;
