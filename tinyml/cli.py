@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from tinyml.errors import TinymlError
+from tinyml.errors import CalibrationError, TinymlError
 from tinyml.progress import Advance, Progress, silent
 
 app = typer.Typer(
@@ -91,7 +91,8 @@ def _print_json(value: Any) -> None:
 @app.command()
 def export(
     model: Annotated[
-        str, typer.Argument(help="FILE.onnx, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME.")
+        str,
+        typer.Argument(help="FILE.onnx, int8 FILE.tflite, FILE.py:NAME, FILE.pt2, zoo:NAME."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to make.")],
     target: Annotated[
@@ -125,16 +126,22 @@ def export(
 
     board = load_target(target)
     check_replaceable(out)
-    samples = need_samples(open_samples(calibration, model, "calibration"), model)
+    samples = open_samples(calibration, model, "calibration")
+    source = open_source(model, samples.shapes if samples else None, weights)
+    if source.needs_calibration:
+        samples = need_samples(samples, model)
+    elif calibration is not None:
+        raise CalibrationError(
+            f"'{model}' is int8 already: its ranges are fixed", "Leave --calibration out."
+        )
     held_out = open_samples(test, model, "test")
     if not as_json and held_out is None:
-        Console(stderr=True).print(
-            "No --test samples: verifying on the calibration samples, no accuracy."
-        )
-    source = open_source(model, samples.shapes, weights)
+        basis = "the calibration samples" if samples else "random integers"
+        Console(stderr=True).print(f"No --test samples: verifying on {basis}, no accuracy.")
     with _bars(as_json) as progress:
         if dry_run:
-            made = compile_model(source, board, samples.take(16), observer, progress)
+            few = samples.take(16) if samples else None
+            made = compile_model(source, board, few, observer, progress)
         else:
             made_report = run_export(source, board, samples, held_out, out, observer, progress)
     if dry_run:
@@ -332,3 +339,7 @@ def zoo_train(
             f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
             f"--weights {out}/{name}.npz"
         )
+
+
+if __name__ == "__main__":
+    main()

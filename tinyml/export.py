@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The story of an export: one float model in, three equal int8 models out."""
+"""The story of an export: one model in, float or int8; three equal int8 models out."""
 
 from __future__ import annotations
 
@@ -31,10 +31,16 @@ from tinyml.quantize import Calibration, calibrate, observer_named, quantise
 from tinyml.quantize.quantizer import check_finite
 from tinyml.report import build_report, render_html
 from tinyml.runtimes.build import build_program, firmware_root
-from tinyml.samples import Samples, quantised_feeds
+from tinyml.samples import Samples, integer_feeds, quantised_feeds, random_samples
 from tinyml.source import Source
 from tinyml.targets import Target, load_target
-from tinyml.verify import Check, reference_outputs, verify_c, verify_interpreters
+from tinyml.verify import (
+    Check,
+    reference_outputs,
+    verify_c,
+    verify_interpreters,
+    verify_tflite_micro,
+)
 from tinyml.writers.c import CModel, write_c
 from tinyml.writers.onnx import write_onnx
 from tinyml.writers.tflite import write_tflite
@@ -43,6 +49,7 @@ REPORT = "report.json"
 # Samples beyond these change neither ranges nor confidence, only waiting time.
 CALIBRATION_SAMPLES = 256
 VERIFICATION_SAMPLES = 200
+RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -50,18 +57,18 @@ class Compiled:
     """The compiler's results before anything is written.
 
     Args:
-        float_graph: after the float passes.
+        float_graph: after the float passes; None for a model that came as int8.
         graph: int8, the contract.
         c_graph: int8, as the C writer takes it; equal to ``graph``.
-        calibration: the ranges.
+        calibration: the ranges; None for a model that came as int8.
         plan: the arena of ``c_graph``.
         c_model: the generated C.
     """
 
-    float_graph: Graph
+    float_graph: Graph | None
     graph: Graph
     c_graph: Graph
-    calibration: Calibration
+    calibration: Calibration | None
     plan: MemoryPlan
     c_model: CModel
 
@@ -69,23 +76,31 @@ class Compiled:
 def compile_model(
     source: Source,
     target: Target,
-    calibration: Samples,
+    calibration: Samples | None,
     observer: str = "minmax",
     progress: Progress = silent,
 ) -> Compiled:
-    """From float ONNX to int8 graph, memory plan and C, all in memory.
+    """From the source to int8 graph, memory plan and C, all in memory.
+
+    Args:
+        calibration: real samples that choose the ranges; None for a model that is int8 already.
 
     Raises:
         ImportModelError, CalibrationError, QuantisationError: see the rooms that raise them.
         TargetError: activations or weights alone exceed the target.
     """
-    imported = import_onnx(source.onnx, source.name)
-    check_finite(imported)
-    float_graph = run_passes(imported, FLOAT_PASSES)
-    feeds = calibration.fit(float_graph)
-    advance = progress("Calibrate", 2 * len(feeds))
-    ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
-    graph = quantise(float_graph, ranges)
+    float_graph, ranges = None, None
+    if source.int8 is not None:
+        graph = source.int8
+    else:
+        assert calibration is not None
+        imported = import_onnx(source.onnx, source.name)
+        check_finite(imported)
+        float_graph = run_passes(imported, FLOAT_PASSES)
+        feeds = calibration.fit(float_graph)
+        advance = progress("Calibrate", 2 * len(feeds))
+        ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
+        graph = quantise(float_graph, ranges)
     c_graph = run_passes(graph, C_PASSES)
     plan = plan_memory(c_graph)
     c_model = write_c(c_graph, plan)
@@ -96,7 +111,7 @@ def compile_model(
 def export(
     source: Source,
     target: Target,
-    calibration: Samples,
+    calibration: Samples | None,
     test: Samples | None,
     out: Path,
     observer: str = "minmax",
@@ -107,9 +122,9 @@ def export(
     Args:
         source: the model.
         target: the board.
-        calibration: real samples that choose the ranges.
-        test: held-out samples for verification and, when labelled, accuracy; the calibration
-            samples are verified on when there are none.
+        calibration: real samples that choose the ranges; None for a model that is int8 already.
+        test: held-out samples for verification and, when labelled, accuracy. Without them the
+            calibration samples are verified on; without those, random integers.
         out: folder to make. It appears only when everything was verified.
         observer: how ranges are chosen.
         progress: told of each stage.
@@ -121,7 +136,7 @@ def export(
         TinymlError: anything wrong with input, target or tools; ``out`` is left as it was.
     """
     check_replaceable(out)
-    used = calibration.take(CALIBRATION_SAMPLES)
+    used = None if calibration is None else calibration.take(CALIBRATION_SAMPLES)
     made = compile_model(source, target, used, observer, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -149,7 +164,7 @@ def check_replaceable(out: Path) -> None:
 def _write_and_verify(
     source: Source,
     target: Target,
-    calibration: Samples,
+    calibration: Samples | None,
     test: Samples | None,
     made: Compiled,
     observer: str,
@@ -161,15 +176,26 @@ def _write_and_verify(
     (work / "model.onnx").write_bytes(onnx)
     write_c_folder(made.c_model, made.graph.name, work / "c")
 
-    real = (test or calibration).take(VERIFICATION_SAMPLES)
-    float_feeds = real.fit(made.float_graph)
-    feeds = quantised_feeds(made.graph, float_feeds)
-    snr = layer_snr(made.float_graph, made.graph, float_feeds[:32], progress)
+    real = (test or calibration or random_samples(made.graph, RANDOM_SAMPLES)).take(
+        VERIFICATION_SAMPLES
+    )
+    snr = {}
+    if made.float_graph is None:
+        feeds = integer_feeds(made.graph, real)
+    else:
+        float_feeds = real.fit(made.float_graph)
+        feeds = quantised_feeds(made.graph, float_feeds)
+        snr = layer_snr(made.float_graph, made.graph, float_feeds[:32], progress)
     columns: dict[str, Any] = {n: np.concatenate([f[n] for f in feeds]) for n in made.graph.inputs}
     np.savez_compressed(work / "samples.npz", **columns)
 
     expected = reference_outputs(made.graph, feeds, progress)
     checks = verify_interpreters(made.graph, tflite, onnx, feeds, expected, progress)
+    if source.tflite is not None:
+        name = source.provenance["file"]
+        checks.insert(
+            0, verify_tflite_micro(made.graph, source.tflite, feeds, expected, progress, name)
+        )
     with tempfile.TemporaryDirectory(prefix="tinyml-build-") as folder:
         build = Path(folder)
         for board in boards(target):
@@ -185,7 +211,7 @@ def _write_and_verify(
             accuracy = {
                 "data": test.source,
                 "samples": test.count,
-                "float": float_accuracy(source.onnx, test, progress),
+                "float": float_accuracy(source.onnx, test, progress) if source.onnx else None,
                 "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
             }
     _check_linked(target, program.memory.flash, program.memory.arena + (counted.stack_bytes or 0))

@@ -18,7 +18,7 @@ from tinyml.progress import Progress, silent
 from tinyml.runtimes.build import build_program
 from tinyml.runtimes.compiled import Feed, run_program
 from tinyml.runtimes.interpreters import OnnxRuntime
-from tinyml.samples import Samples, quantised_feeds
+from tinyml.samples import Samples, integer_feeds, quantised_feeds
 from tinyml.targets import Target, load_target
 
 
@@ -86,7 +86,7 @@ def int8_accuracy(
     advance = progress("int8 accuracy", 1)
     host = load_target("host")
     program = build_program(c_dir, graph.name, host, build_dir)
-    feeds = quantised_feeds(graph, test.fit(graph))
+    feeds = integer_feeds(graph, test)
     outputs = run_program(program, host, graph, feeds).outputs
     advance()
     best = np.array([int(np.argmax(o[0])) for o in outputs])

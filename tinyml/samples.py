@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,13 @@ class Samples:
         source: where they come from, for reports.
         inputs: float32 arrays (count, ...) by input name; a single nameless array is under "".
         labels: (count,) class indices, None when there are none.
+        are_integers: whether the values are the model's own integers rather than reals.
     """
 
     source: str
     inputs: dict[str, Array]
     labels: Array | None = None
+    are_integers: bool = False
 
     @property
     def count(self) -> int:
@@ -46,10 +48,10 @@ class Samples:
         if count >= self.count:
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(self.count)[:count])
-        return Samples(
-            self.source,
-            {k: v[chosen] for k, v in self.inputs.items()},
-            None if self.labels is None else self.labels[chosen],
+        return replace(
+            self,
+            inputs={k: v[chosen] for k, v in self.inputs.items()},
+            labels=None if self.labels is None else self.labels[chosen],
         )
 
     def fit(self, graph: Graph) -> list[dict[str, Array]]:
@@ -135,10 +137,36 @@ def checked_samples(source: str, arrays: Mapping[str, Array], labels: Array | No
         raise CalibrationError(f"the arrays of {source} differ in the number of samples")
     if not all(np.issubdtype(a.dtype, np.number) for a in arrays.values()):
         raise CalibrationError(f"{source} holds something other than numbers")
+    are_integers = all(a.dtype == np.int8 for a in arrays.values())
     inputs = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
-    return Samples(source, inputs, None if labels is None else np.asarray(labels).ravel())
+    found = None if labels is None else np.asarray(labels).ravel()
+    return Samples(source, inputs, found, are_integers)
 
 
 def quantised_feeds(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
     """The int8 feeds of an int8 graph for float feeds in its layout."""
     return [{n: graph.tensors[n].q.quantise(f[n]) for n in graph.inputs} for f in feeds]
+
+
+def integer_feeds(graph: Graph, samples: Samples) -> list[dict[str, Array]]:
+    """Samples for a model that came as int8: int8 arrays as they are, others quantised."""
+    feeds = samples.fit(graph)
+    if not samples.are_integers:
+        return quantised_feeds(graph, feeds)
+    return [{n: f[n].astype(graph.tensors[n].dtype.numpy) for n in graph.inputs} for f in feeds]
+
+
+def random_samples(graph: Graph, count: int) -> Samples:
+    """Seeded random integers for each input of an int8 graph, and its extremes: lowest, highest
+    and real zero everywhere. They exercise the arithmetic and say nothing about accuracy."""
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        info = np.iinfo(tensor.dtype.numpy)
+        drawn = rng.integers(info.min, info.max + 1, (count, *tensor.shape[1:]))
+        zero = tensor.quant.z if tensor.quant is not None else 0
+        for index, value in enumerate((info.min, info.max, zero)):
+            drawn[index] = value
+        inputs[name] = drawn.astype(np.float32)
+    return Samples("seeded random integers and extremes", inputs, None, are_integers=True)

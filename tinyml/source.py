@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tinyml.errors import CalibrationError, ImportModelError
 from tinyml.importers.names import identifier
+from tinyml.importers.tflite import import_tflite
+from tinyml.ir.graph import Graph
 from tinyml.samples import Samples, checked_samples, load_samples
 
 ZOO = "zoo:"
@@ -16,19 +18,28 @@ ZOO = "zoo:"
 
 @dataclass(frozen=True)
 class Source:
-    """A float model as ONNX bytes, with what is known about it.
+    """A model with what is known about it: a float one, or one that is int8 already.
 
     Args:
         spec: what the user gave.
         name: a C identifier for generated files.
-        onnx: the model.
+        onnx: the float model; empty for an int8 one.
         provenance: facts for the report: architecture, weights, data, licence.
+        int8: the graph of an int8 model, whose integers are kept as they are.
+        tflite: the user's own int8 file, which the outputs must equal under TFLite-Micro.
     """
 
     spec: str
     name: str
     onnx: bytes
     provenance: dict[str, str]
+    int8: Graph | None = None
+    tflite: bytes | None = None
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ranges must be chosen from samples."""
+        return self.int8 is None
 
 
 def open_source(
@@ -37,7 +48,7 @@ def open_source(
     """Reads a model.
 
     Args:
-        spec: FILE.onnx, FILE.py:NAME, FILE.pt2 or zoo:NAME.
+        spec: FILE.onnx, FILE.tflite (int8), FILE.py:NAME, FILE.pt2 or zoo:NAME.
         shapes: input shapes with batch size 1, which PyTorch models need; usually those of the
             calibration samples.
         weights: the user's weights for a zoo model.
@@ -54,6 +65,10 @@ def open_source(
         if not path.is_file():
             raise ImportModelError(f"{path} does not exist")
         return Source(spec, identifier(path.stem), _onnx_bytes(path), {"file": path.name})
+    if path.suffix == ".tflite":
+        graph = import_tflite(path)
+        provenance = {"file": path.name}
+        return Source(spec, graph.name, b"", provenance, graph, path.read_bytes())
     if path.suffix in (".py", ".pt2"):
         from tinyml.importers.pytorch import load_module, module_to_onnx
 
@@ -67,7 +82,7 @@ def open_source(
         return Source(spec, identifier(name), onnx, {"file": path.name})
     raise ImportModelError(
         f"'{spec}' is no model tinyml can read",
-        "Give FILE.onnx, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME (see: tinyml zoo list).",
+        "Give FILE.onnx, int8 FILE.tflite, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME (tinyml zoo list).",
     )
 
 

@@ -93,21 +93,32 @@ def verify_interpreters(
         VerificationError: naming the runtime, the sample and the first operator that differs.
     """
     return [
-        _check_tflite_micro(graph, tflite, feeds, expected, progress),
+        verify_tflite_micro(graph, tflite, feeds, expected, progress),
         _check_litert(graph, tflite, feeds[:LAYER_SAMPLES], progress),
         *_check_onnx(graph, onnx, feeds, expected, progress, optimise=True),
         *_check_onnx(graph, onnx, feeds, expected, progress, optimise=False),
     ]
 
 
-def _check_tflite_micro(
+def verify_tflite_micro(
     graph: Graph,
     tflite: bytes,
     feeds: Sequence[Feed],
     expected: Sequence[Sequence[Array]],
-    progress: Progress,
+    progress: Progress = silent,
+    name: str = "",
 ) -> Check:
-    advance = progress("TFLite-Micro", len(feeds))
+    """Compares the TFLite-Micro interpreter with the reference.
+
+    Args:
+        tflite: our file, or the user's own that ``graph`` was read from.
+        name: of the user's file.
+
+    Raises:
+        VerificationError: naming the sample and the first operator that differs.
+    """
+    label = f"TFLite-Micro interpreter{f' on {name}' if name else ''}"
+    advance = progress(label, len(feeds))
     runtime = TfliteMicro(tflite, graph)
     for index, (feed, wanted) in enumerate(zip(feeds, expected, strict=True)):
         if _difference(runtime.run(feed), wanted):
@@ -118,7 +129,7 @@ def _check_tflite_micro(
             named = dict(zip(exposed.outputs, seen, strict=True))
             _blame("TFLite-Micro", index, graph, feed, named)
         advance()
-    return Check("TFLite-Micro interpreter", len(feeds), 0, 0)
+    return Check(label, len(feeds), 0, 0)
 
 
 def _check_litert(graph: Graph, tflite: bytes, feeds: Sequence[Feed], progress: Progress) -> Check:

@@ -16,6 +16,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.tinyml.runtimes.test_kernels import bouquet
+from tinyml.samples import integer_feeds, load_samples
+from tinyml.writers.tflite import write_tflite
+
 RNG = np.random.default_rng(0)
 
 
@@ -329,3 +333,44 @@ def test_a_folder_that_is_no_export(tmp_path: Path, command: str):
     done = tinyml(command, tmp_path)
     assert done.returncode == 1
     assert "is no export" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def int8_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "someones.tflite"
+    path.write_bytes(write_tflite(bouquet(5, 4, 6)))
+    return path
+
+
+def test_an_int8_tflite_file_compiles_without_calibration(int8_file: Path, tmp_path: Path):
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    out = tmp_path / "out"
+    done = tinyml("export", int8_file, "--target", "host", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    assert report["verified_on"] == "seeded random integers and extremes"
+    assert report["output_snr_db"] is None
+    runtimes = [c["runtime"] for c in report["checks"] if c["max_lsb"] == 0]
+    assert "TFLite-Micro interpreter on someones.tflite" in runtimes
+    assert "C on the host" in runtimes
+    assert (out / "report.html").read_text().count("<svg") == 1
+    assert tinyml("verify", out, "--json").returncode == 0
+
+
+def test_int8_samples_of_an_int8_model_are_taken_as_they_are(tmp_path: Path):
+    graph = bouquet(5, 1, 4)
+    shape = graph.tensors[graph.inputs[0]].shape
+    integers = RNG.integers(-128, 128, (3, *shape[1:])).astype(np.int8)
+    np.savez(tmp_path / "x.npz", x=integers)
+    feeds = integer_feeds(graph, load_samples(tmp_path / "x.npz"))
+    for feed, wanted in zip(feeds, integers, strict=True):
+        np.testing.assert_array_equal(feed[graph.inputs[0]][0], wanted)
+
+
+def test_calibrating_an_int8_model_is_refused(int8_file: Path, inputs: Path, tmp_path: Path):
+    done = tinyml(
+        *("export", int8_file, "--out", tmp_path / "o", "--calibration", inputs / "samples.npz")
+    )
+    assert done.returncode == 1
+    assert "is int8 already" in done.stderr

@@ -31,7 +31,7 @@ def build_report(
     target: Target,
     compiled: Compiled,
     observer: str,
-    calibration: Samples,
+    calibration: Samples | None,
     verified_on: str,
     snr: Mapping[str, float],
     checks: Sequence[Check],
@@ -48,20 +48,20 @@ def build_report(
             "name": graph.name,
             "source": source.spec,
             "provenance": source.provenance,
-            "parameters": parameters(compiled.float_graph),
+            "parameters": parameters(compiled.float_graph or graph),
             "macs": sum(graph.macs(n) for n in graph.nodes),
             "abi": f"{compiled.c_model.abi:016x}",
         },
         "target": asdict(target),
         "quantisation": {
-            "observer": observer,
-            "calibration": calibration.source,
-            "samples": calibration.count,
+            "observer": observer if calibration else "the model's own scales",
+            "calibration": calibration.source if calibration else None,
+            "samples": calibration.count if calibration else 0,
         },
         "inputs": [_port(graph, n) for n in graph.inputs],
         "outputs": [_port(graph, n) for n in graph.outputs],
         "layers": [_layer(compiled, n, snr, counted) for n in graph.nodes],
-        "output_snr_db": _finite(snr[graph.outputs[0]]),
+        "output_snr_db": _finite(snr[graph.outputs[0]]) if snr else None,
         "memory": {
             "flash": memory.flash,
             "code": memory.code,
@@ -137,14 +137,16 @@ def _layer(
         "scale": out.q.s,
         "zero_point": out.q.z,
         "snr_db": _finite(snr[out.name]) if out.name in snr else None,
-        "clipped": compiled.calibration.clipped.get(out.name, 0.0),
+        "clipped": compiled.calibration.clipped.get(out.name, 0.0) if compiled.calibration else 0.0,
         "instructions": counted.nodes.get(out.name),
     }
 
 
 def _histograms(compiled: Compiled) -> list[dict[str, Any]]:
     """The distribution of each activation and the range that int8 covers."""
-    made = []
+    made: list[dict[str, Any]] = []
+    if compiled.calibration is None:
+        return made
     for name, histogram in compiled.calibration.histograms.items():
         if name not in compiled.graph.tensors:
             continue

@@ -51,8 +51,10 @@ def arena(report: dict[str, Any]) -> str:
 
 
 def snr(report: dict[str, Any]) -> str:
-    """SNR of every layer's output."""
+    """SNR of every layer's output; empty text for a model without a float original."""
     layers = [(i, x["snr_db"]) for i, x in enumerate(report["layers"]) if x["snr_db"] is not None]
+    if not layers:
+        return ""
     figure = Figure(figsize=(10, 3), layout="constrained")
     axes = figure.subplots()
     axes.bar([i for i, _ in layers], [v for _, v in layers], color=_PALETTE[0], width=0.8)
@@ -75,8 +77,11 @@ def instructions(report: dict[str, Any]) -> str:
 
 
 def histograms(report: dict[str, Any]) -> str:
-    """Float distribution of every activation, and the int8 range as a shaded band."""
+    """Float distribution of every activation, and the int8 range as a shaded band; empty text
+    where nothing was calibrated."""
     shown = report["histograms"]
+    if not shown:
+        return ""
     rows = math.ceil(len(shown) / _HISTOGRAM_COLUMNS)
     figure = Figure(figsize=(11, 1.5 * rows), layout="constrained")
     grid = figure.subplots(rows, _HISTOGRAM_COLUMNS, squeeze=False).ravel()

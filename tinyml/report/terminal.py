@@ -39,7 +39,8 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         accuracy = report["accuracy"]
         facts.add_row(
             "Accuracy",
-            f"int8 {100 * accuracy['int8']:.2f} %, float {100 * accuracy['float']:.2f} %",
+            f"int8 {100 * accuracy['int8']:.2f} %"
+            + (f", float {100 * accuracy['float']:.2f} %" if accuracy["float"] is not None else ""),
             f"{accuracy['samples']:,} samples of {accuracy['data']}",
         )
     console.print(facts)
