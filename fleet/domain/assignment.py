@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assignment: one device's part in a rollout.
 
- waiting -> offered -> received -> downloading -> verifying -> trial -> confirmed
-                \\________\\____________\\___________\\_________\\-> rejected, failed, timed_out,
-                                                                   cancelled, rolled_back
+waiting -> offered -> received -> downloading -> verifying -> self_testing -> trial -> confirmed,
+and from each of them to rejected, failed, timed_out, cancelled or rolled_back.
 
 Ended without success, it goes back to waiting while the plan has retries left and the reason may
 pass. Devices report states, not events, so a report may skip states; what a device says about the
@@ -23,7 +22,8 @@ class AssignmentState(StrEnum):
     OFFERED = "offered"  # the job was sent
     RECEIVED = "received"  # the device verified the manifest
     DOWNLOADING = "downloading"  # chunks arrive
-    VERIFYING = "verifying"  # digest and golden inputs are checked
+    VERIFYING = "verifying"  # the digest is checked
+    SELF_TESTING = "self_testing"  # the new model runs on its golden inputs
     TRIAL = "trial"  # the new model runs, unconfirmed
     CONFIRMED = "confirmed"  # the new model is the device's model
     REJECTED = "rejected"  # refused before anything was written
@@ -35,7 +35,15 @@ class AssignmentState(StrEnum):
 
 _S = AssignmentState
 # In order of progress; a report may move forward along it only.
-PROGRESS = (_S.WAITING, _S.OFFERED, _S.RECEIVED, _S.DOWNLOADING, _S.VERIFYING, _S.TRIAL)
+PROGRESS = (
+    _S.WAITING,
+    _S.OFFERED,
+    _S.RECEIVED,
+    _S.DOWNLOADING,
+    _S.VERIFYING,
+    _S.SELF_TESTING,
+    _S.TRIAL,
+)
 BUSY = frozenset(PROGRESS[1:])
 OPEN = frozenset(PROGRESS)
 FAILURES = frozenset({_S.REJECTED, _S.FAILED, _S.TIMED_OUT, _S.ROLLED_BACK})
