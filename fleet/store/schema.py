@@ -42,7 +42,7 @@ device = Table(
     Column("name", String(32), nullable=False),
     Column("state", String(16), nullable=False),
     Column("credential", String(16), nullable=False),  # password, certificate
-    Column("fingerprint", String(64), nullable=False),  # of the credential
+    Column("verifier", Text, nullable=False),  # hash of the password, or serial of the certificate
     Column("tags", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("boots", Integer, nullable=False, default=0),
@@ -65,7 +65,15 @@ device = Table(
     Column("reset_reason", String(16)),
     Column("resets", BigInteger),
     Column("learning", JSON),
-    UniqueConstraint("tenant", "name"),
+    # Over all tenants: the broker's rules know a device by its name alone.
+    UniqueConstraint("name"),
+)
+
+# Certificates that were replaced; those of revoked devices are found by their state.
+revoked_certificate = Table(
+    "revoked_certificate",
+    metadata,
+    Column("serial", String(64), primary_key=True),
 )
 
 sensor = Table(
