@@ -7,6 +7,7 @@ What is named here is the public API; the fleet manager uses nothing else.
 from tinyml.errors import TinymlError
 from tinyml.opened import open_export, read_report
 from tinyml.targets import Target, list_targets, load_target
+from tinyml.verify import reference_outputs
 
 __all__ = [
     "Target",
@@ -15,4 +16,5 @@ __all__ = [
     "load_target",
     "open_export",
     "read_report",
+    "reference_outputs",
 ]
