@@ -41,6 +41,8 @@ class Draft:
         flash_bytes, ram_bytes: of the firmware it was verified with.
         classes: hardware classes it is for.
         report: the compiler's.
+        sensors: kinds of sensors it needs.
+        task, description: for people and for the semantic graph.
     """
 
     name: str
@@ -54,6 +56,9 @@ class Draft:
     ram_bytes: int
     classes: tuple[str, ...]
     report: dict[str, Any]
+    sensors: tuple[str, ...] = ()
+    task: str = ""
+    description: str = ""
 
     @property
     def digest(self) -> str:
@@ -70,6 +75,10 @@ class Draft:
             "ram_bytes": self.ram_bytes,
             "slot_bytes": len(self.artefact),
             "classes": list(self.classes),
+            "target": self.report["target"]["name"],
+            "sensors": list(self.sensors),
+            "task": self.task,
+            "description": self.description,
         }
 
 

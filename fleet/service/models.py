@@ -10,11 +10,12 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from fleet.artifacts.release import Draft, sign
 from fleet.domain.names import check_version
-from fleet.errors import ConflictError, NotFoundError
+from fleet.errors import ConflictError, InvalidError, NotFoundError
 from fleet.home import Home
 from fleet.keys import load_signer
-from fleet.store import audit, queues, releases
+from fleet.store import audit, queues, releases, schema
 from fleet.store.audit import Entry
+from fleet.store.upsert import upsert
 
 
 def publish(home: Home, tenant: str, draft: Draft, version: str, actor: str) -> dict[str, Any]:
@@ -105,3 +106,32 @@ def summary(row: RowMapping) -> dict[str, Any]:
         "created_at": row["created_at"],
         "created_by": row["created_by"],
     }
+
+
+def flag(
+    home: Home, tenant: str, text: str, identifier: str, words: str, actor: str
+) -> dict[str, Any]:
+    """Marks the artefact of a release as faulty, under the identifier of an advisory.
+
+    Raises:
+        NotFoundError: there is no such release.
+        InvalidError: the identifier is empty or too long.
+    """
+    if not 1 <= len(identifier) <= 64:
+        raise InvalidError("the identifier of an advisory has 1 to 64 characters")
+    with home.store.write() as connection:
+        row = find(connection, tenant, text)
+        now = time.time()
+        advisory = {
+            "tenant": tenant,
+            "identifier": identifier,
+            "digest": row["digest"],
+            "summary": words,
+            "at": now,
+        }
+        upsert(connection, schema.advisory, [advisory], ("summary", "at"))
+        detail = {"advisory": identifier, "summary": words, "digest": row["digest"]}
+        subject = f"release/{row['id']}"
+        audit.append(connection, [Entry("release.flagged", subject, actor, tenant, detail)], now)
+        queues.put_outbox(connection, [queues.Change("release", tenant, str(row["id"]))])
+    return advisory

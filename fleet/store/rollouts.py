@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, or_, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from fleet.domain.assignment import BUSY, Action, Assignment, AssignmentState
 from fleet.domain.plan import Plan
 from fleet.domain.rollout import ENDED, Rollout, RolloutState
 from fleet.store import schema
+from fleet.store.devices import CHUNK
 from fleet.store.upsert import upsert
 
 _R, _A = schema.rollout, schema.assignment
@@ -90,6 +91,11 @@ def get(connection: Connection, tenant: str, rollout_id: int) -> RowMapping | No
     return connection.execute(query).mappings().one_or_none()
 
 
+def row(connection: Connection, rollout_id: int) -> RowMapping:
+    """One rollout, which exists."""
+    return connection.execute(select(_R).where(_R.c.id == rollout_id)).mappings().one()
+
+
 def all_of(connection: Connection, tenant: str) -> list[RowMapping]:
     """Rollouts of a tenant, newest first."""
     query = _described().where(_R.c.tenant == tenant).order_by(_R.c.id.desc())
@@ -121,11 +127,29 @@ def open_for(connection: Connection, device_ids: Sequence[int]) -> dict[int, int
 
 
 def of_devices(connection: Connection, device_ids: Sequence[int]) -> dict[int, list[Assigned]]:
-    """The assignments of devices, newest first."""
+    """All assignments of devices, newest first."""
     query = select(_A).where(_A.c.device_id.in_(device_ids)).order_by(_A.c.rollout_id.desc())
     found: dict[int, list[Assigned]] = {}
     for row in connection.execute(query).mappings():
         found.setdefault(row["device_id"], []).append(_assigned(row))
+    return found
+
+
+def concerned(
+    connection: Connection, device_ids: Sequence[int], jobs: Sequence[int]
+) -> list[Assigned]:
+    """Assignments of devices that are in rollouts under way, or that one of ``jobs`` is about."""
+    found: list[Assigned] = []
+    for start in range(0, len(device_ids), CHUNK):
+        query = (
+            select(_A)
+            .join(_R, _R.c.id == _A.c.rollout_id)
+            .where(
+                _A.c.device_id.in_(device_ids[start : start + CHUNK]),
+                or_(_R.c.state.not_in(ENDED), _A.c.job.in_(list(set(jobs)))),
+            )
+        )
+        found += [_assigned(row) for row in connection.execute(query).mappings()]
     return found
 
 

@@ -151,6 +151,17 @@ release = Table(
     UniqueConstraint("tenant", "sequence"),
 )
 
+# Known faults of artefacts.
+advisory = Table(
+    "advisory",
+    metadata,
+    Column("tenant", String(32), primary_key=True),
+    Column("identifier", String(64), primary_key=True),
+    Column("digest", String(64), ForeignKey("artefact.digest"), primary_key=True),
+    Column("summary", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 rollout = Table(
     "rollout",
     metadata,
