@@ -126,7 +126,7 @@ def export(
 
     board = load_target(target)
     check_replaceable(out)
-    samples = open_samples(calibration, model, "calibration")
+    samples = open_samples(calibration, model, "calibration", weights)
     source = open_source(model, samples.shapes if samples else None, weights)
     if source.needs_calibration:
         samples = need_samples(samples, model)
@@ -134,7 +134,7 @@ def export(
         raise CalibrationError(
             f"'{model}' is int8 already: its ranges are fixed", "Leave --calibration out."
         )
-    held_out = open_samples(test, model, "test")
+    held_out = open_samples(test, model, "test", weights)
     if not as_json and held_out is None:
         basis = "the calibration samples" if samples else "random integers"
         Console(stderr=True).print(f"No --test samples: verifying on {basis}, no accuracy.")
@@ -294,12 +294,10 @@ def zoo_list(as_json: Json = False) -> None:
         _print_json([{**asdict(m), "facts": m.facts, "weights": m.weights_note} for m in models])
         return
     table = Table()
-    for heading in ("model", "description", "data", "weights", "test accuracy"):
+    for heading in ("model", "description", "data", "weights", "on the test split"):
         table.add_column(heading)
     for m in models:
-        facts = m.facts
-        reached = f"{100 * facts['test_accuracy']:.2f} %" if facts else "-"
-        table.add_row(f"zoo:{m.name}", m.description, m.dataset, m.weights_note, reached)
+        table.add_row(f"zoo:{m.name}", m.description, m.dataset, m.weights_note, m.result)
     Console().print(table)
 
 
@@ -334,8 +332,7 @@ def zoo_train(
         _print_json(facts)
     else:
         print(
-            f"{name}: test accuracy {100 * facts['test_accuracy']:.2f} % on "
-            f"{facts['test_images']:,} images, validation {100 * facts['val_accuracy']:.2f} %. "
+            f"{name}: {model.describe(facts)} of the test split. "
             f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
             f"--weights {out}/{name}.npz"
         )

@@ -11,7 +11,7 @@ from tinyml.errors import CalibrationError, ImportModelError
 from tinyml.importers.names import identifier
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
-from tinyml.samples import Samples, checked_samples, load_samples
+from tinyml.samples import Samples, load_samples
 
 ZOO = "zoo:"
 
@@ -100,11 +100,10 @@ def _onnx_bytes(path: Path) -> bytes:
 
 
 def _zoo_source(spec: str, weights: Path | None) -> Source:
-    from tinyml.importers.pytorch import module_to_onnx
     from tinyml.zoo import get_model
 
     model = get_model(spec.removeprefix(ZOO))
-    onnx = module_to_onnx(model.load(weights), [model.input_shape])
+    onnx = model.to_onnx(weights)
     provenance = {
         "zoo": model.name,
         "architecture": model.family,
@@ -118,12 +117,15 @@ def _zoo_source(spec: str, weights: Path | None) -> Source:
     return Source(spec, identifier(model.name), onnx, provenance)
 
 
-def open_samples(given: str | None, spec: str, role: str) -> Samples | None:
+def open_samples(
+    given: str | None, spec: str, role: str, weights: Path | None = None
+) -> Samples | None:
     """The samples for a role, "calibration" or "test".
 
     Args:
         given: FILE.npy, FILE.npz or zoo:DATASET; None for the zoo model's own data.
         spec: the model.
+        weights: the user's weights for a zoo model.
 
     Returns:
         None where nothing was given and the model brings no data.
@@ -132,19 +134,18 @@ def open_samples(given: str | None, spec: str, role: str) -> Samples | None:
         return load_samples(Path(given))
     if given is None and not spec.startswith(ZOO):
         return None
-    from tinyml.zoo import get_model
-    from tinyml.zoo.data import at_resolution, load_dataset
+    if given is None:
+        from tinyml.zoo import get_model
 
-    name = given or ZOO + get_model(spec.removeprefix(ZOO)).dataset
-    data = load_dataset(name.removeprefix(ZOO))
-    images, labels = {
-        "calibration": (data.train_x, data.train_y),
-        "test": (data.test_x, data.test_y),
-    }[role]
+        return get_model(spec.removeprefix(ZOO)).samples(role, weights)
+    from tinyml.zoo.images import image_samples
+
+    side = None
     if spec.startswith(ZOO):
-        images = at_resolution(images, get_model(spec.removeprefix(ZOO)).input_shape[2])
-    split = "training split" if role == "calibration" else "test split"
-    return checked_samples(f"{data.name}, {split}", {"": images}, labels if len(labels) else None)
+        from tinyml.zoo import get_model
+
+        side = get_model(spec.removeprefix(ZOO)).input_shape[-1]
+    return image_samples(given.removeprefix(ZOO), role, side)
 
 
 def need_samples(samples: Samples | None, spec: str) -> Samples:

