@@ -102,8 +102,8 @@ def compile_model(
         ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
         graph = quantise(float_graph, ranges)
     c_graph = run_passes(graph, C_PASSES)
-    plan = plan_memory(c_graph)
-    c_model = write_c(c_graph, plan)
+    plan = plan_memory(c_graph, target.isa)
+    c_model = write_c(c_graph, plan, target.isa)
     check_fit(c_graph, plan, len(c_model.weights), target)
     return Compiled(float_graph, graph, c_graph, ranges, plan, c_model)
 

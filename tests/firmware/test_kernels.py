@@ -85,12 +85,15 @@ def record(header: Sequence[int], *parts: Array) -> bytes:
     return blob
 
 
-def call(function: Callable[..., None], size: int, *arguments: bytes | Array) -> Array:
-    """Calls a kernel; the last argument of C, the output, is made here. Returns int8 (size,)."""
+def call(
+    function: Callable[..., None], size: int, *arguments: bytes | Array, rows: tuple[int, ...] = ()
+) -> Array:
+    """Calls a kernel; the output, which follows the arguments and precedes the range of rows of a
+    kernel with a window, is made here. Returns int8 (size,)."""
     held = [np.frombuffer(bytes(a), np.uint8).copy() for a in arguments]
     output = np.full(size + 2 * GUARD, 0x5A, np.int8)
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in held]
-    function(*pointers, ctypes.c_void_p(output.ctypes.data + GUARD))
+    function(*pointers, ctypes.c_void_p(output.ctypes.data + GUARD), *rows)
     assert (output[:GUARD] == 0x5A).all(), "wrote before the output"
     assert (output[GUARD + size :] == 0x5A).all(), "wrote behind the output"
     for array, given_bytes in zip(held, arguments, strict=True):
@@ -125,8 +128,8 @@ def axes(draw: st.DrawFn, dilated: bool) -> tuple[int, int, int, int, int, int]:
 
 
 def window_bytes(rows: tuple[int, ...], cols: tuple[int, ...], in_c: int, out_c: int) -> bytes:
-    sizes = (rows[0], cols[0], in_c, rows[5], cols[5], out_c)
-    return shape_struct("6H8B", *sizes, *(v for i in (1, 2, 3, 4) for v in (rows[i], cols[i])))
+    sizes = (rows[0], cols[0], in_c, rows[5], cols[5], out_c, rows[0], rows[5])
+    return shape_struct("8H8B", *sizes, *(v for i in (1, 2, 3, 4) for v in (rows[i], cols[i])))
 
 
 def positions(axis: tuple[int, ...], output: int) -> list[tuple[int, int]]:
@@ -190,7 +193,10 @@ def test_conv2d(library, data, rows, cols, in_c, out_c, seed):
         for c in range(out_c)
     ]
     blob, shape = record(*parts, w), window_bytes(rows, cols, in_c, out_c)
-    assert call(library.tml_conv2d_s8, len(expected), shape, blob, x).tolist() == expected
+    assert (
+        call(library.tml_conv2d_s8, len(expected), shape, blob, x, rows=(0, rows[5])).tolist()
+        == expected
+    )
 
 
 @given(st.data(), axes(True), axes(True), st.integers(1, 6), st.integers(1, 3), seeds)
@@ -214,7 +220,7 @@ def test_depthwise_conv2d(library, data, rows, cols, in_c, multiple, seed):
         for c in range(out_c)
     ]
     blob, shape = record(*parts, w), window_bytes(rows, cols, in_c, out_c)
-    seen = call(library.tml_depthwise_conv2d_s8, len(expected), shape, blob, x)
+    seen = call(library.tml_depthwise_conv2d_s8, len(expected), shape, blob, x, rows=(0, rows[5]))
     assert seen.tolist() == expected
 
 
@@ -243,8 +249,13 @@ def test_pools(library, rows, cols, channels, limits, seed):
         largest.append(clamp(max(values), *limits))
     shape, blob = window_bytes(rows, cols, channels, channels), record(limits)
     size = len(average)
-    assert call(library.tml_average_pool_s8, size, shape, blob, x).tolist() == average
-    assert call(library.tml_max_pool_s8, size, shape, blob, x).tolist() == largest
+    assert (
+        call(library.tml_average_pool_s8, size, shape, blob, x, rows=(0, rows[5])).tolist()
+        == average
+    )
+    assert (
+        call(library.tml_max_pool_s8, size, shape, blob, x, rows=(0, rows[5])).tolist() == largest
+    )
 
 
 @given(st.integers(1, 60), st.integers(1, 9), int8, int8, multipliers, st.integers(-20, 24), seeds)

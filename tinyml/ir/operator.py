@@ -100,6 +100,18 @@ class Operator(ABC):
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         """Appends this operator to an ONNX QDQ graph (float operator between Q and DQ)."""
 
+    def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
+        """Bytes of arena that the C kernel needs while it runs, beside inputs and output.
+
+        Args:
+            isa: `Target.isa`.
+        """
+        return 0
+
+    def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
+        """Whether the C kernel may write its output over its first input."""
+        return False
+
     @abstractmethod
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         """Appends the kernel call, its shape and its record in the weights blob."""

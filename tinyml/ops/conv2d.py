@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinyml.ir.operator import Operator, Shape
+from tinyml.ir.operator import Shape
 from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.kernels import CONV, Layer
 from tinyml.ops.activation import Activation
-from tinyml.ops.weighted import c_record, finish_accumulators, quantise_weights
+from tinyml.ops.weighted import Weighted, c_layer, finish_accumulators, quantise_weights
 from tinyml.ops.window import Window
 
 if TYPE_CHECKING:
-    from tinyml.writers.c.emitter import CEmitter
     from tinyml.writers.onnx.builder import OnnxBuilder
     from tinyml.writers.tflite.builder import TfliteBuilder
 
 
 @dataclass(frozen=True)
-class Conv2D(Operator):
+class Conv2D(Weighted):
     """Inputs: x (1, h, w, in), weights (out, kernel_h, kernel_w, in), bias (out).
 
     Source: TFLite reference_integer_ops::ConvPerChannel.
@@ -85,7 +85,6 @@ class Conv2D(Operator):
         value = b.node("Conv", inputs, **b.window(self.window))
         b.write(out, self.activation.to_onnx(b, value))
 
-    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        shape = c.shape("tml_window_t", self.window.c_fields(ins[0].shape, out.shape))
-        record = c_record(c, ins, out, self.activation)
-        c.call("tml_conv2d_s8", shape, record, c.read(ins[0]), c.write(out))
+    def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
+        fields = self.window.c_fields(ins[0].shape, out.shape)
+        return c_layer(CONV, fields, ins, out, self.activation)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinyml.ir.operator import Operator, Shape
+from tinyml.ir.operator import Shape
 from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.kernels import FULLY_CONNECTED, Layer
 from tinyml.ops.activation import Activation
-from tinyml.ops.weighted import c_record, finish_accumulators, quantise_weights
+from tinyml.ops.weighted import Weighted, c_layer, finish_accumulators, quantise_weights
 
 if TYPE_CHECKING:
-    from tinyml.writers.c.emitter import CEmitter
     from tinyml.writers.onnx.builder import OnnxBuilder
     from tinyml.writers.tflite.builder import TfliteBuilder
 
 
 @dataclass(frozen=True)
-class FullyConnected(Operator):
+class FullyConnected(Weighted):
     """Inputs: x (..., in), weights (out, in), bias (out). The leading sizes of x are kept.
 
     Source: TFLite reference_integer_ops::FullyConnectedPerChannel.
@@ -73,11 +73,7 @@ class FullyConnected(Operator):
         value = b.node("Add", [product, b.constant(ins[2], (0,))])
         b.write(out, self.activation.to_onnx(b, value))
 
-    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+    def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
         outputs, inputs = ins[1].shape
-        rows = out.elements // outputs
-        shape = c.shape(
-            "tml_fully_connected_t", {"rows": rows, "inputs": inputs, "outputs": outputs}
-        )
-        record = c_record(c, ins, out, self.activation)
-        c.call("tml_fully_connected_s8", shape, record, c.read(ins[0]), c.write(out))
+        fields = {"rows": out.elements // outputs, "inputs": inputs, "outputs": outputs}
+        return c_layer(FULLY_CONNECTED, fields, ins, out, self.activation)

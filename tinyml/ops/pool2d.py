@@ -56,7 +56,8 @@ class Pool2D(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         shape = c.shape("tml_window_t", self.window.c_fields(ins[0].shape, out.shape))
-        c.call(self.kernel_name, shape, c.record([-128, 127]), c.read(ins[0]), c.write(out))
+        record, rows = c.record([-128, 127]), ["0", str(out.shape[1])]
+        c.call(self.kernel_name, shape, record, c.read(ins[0]), c.write(out), *rows)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,9 @@ from tinyml.ir.fixedpoint import (
     requantise,
     wrap32,
 )
+from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+from tinyml.kernels import DEPTHWISE, Layer, choose
 from tinyml.ops.activation import Activation
 
 if TYPE_CHECKING:
@@ -86,14 +88,48 @@ def quantise_weights(
     }
 
 
-def c_record(c: CEmitter, ins: Sequence[Tensor], out: Tensor, activation: Activation) -> str:
-    """Appends the record described at tml_matmul_data_t."""
+class Weighted(Operator):
+    """Base class of convolutions and the fully connected operator: their C kernels are chosen
+    together (tinyml/kernels)."""
+
+    def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
+        """The layer as kernels see it."""
+        raise NotImplementedError
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        layer = self.c_layer(ins, out)
+        variant = choose(layer, c.isa)
+        header = [layer.input_zero_point, layer.output_zero_point, layer.low, layer.high]
+        kind, fields = variant.shape(layer)
+        arguments = [c.shape(kind, fields), c.record(header, *variant.parts(layer))]
+        arguments += [c.read(ins[0]), c.write(out)]
+        if kind == "tml_window_t":
+            arguments += ["0", str(fields["output_h"])]
+        if variant.takes_scratch:
+            arguments.append(c.scratch())
+        c.call(variant.kernel, *arguments)
+        c.kernels.update(variant.helpers)
+
+    def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
+        layer = self.c_layer(ins, out)
+        return choose(layer, isa).scratch(layer)
+
+    def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
+        layer = self.c_layer(ins, out)
+        return choose(layer, isa).in_place(layer)
+
+
+def c_layer(
+    kind: str,
+    shape: Mapping[str, int],
+    ins: Sequence[Tensor],
+    out: Tensor,
+    activation: Activation,
+) -> Layer:
+    """The layer of a weighted operator."""
     multiplier, shift = output_multipliers(ins, out)
     low, high = activation.bounds(out.q)
-    return c.record(
-        [ins[0].q.z, out.q.z, low, high],
-        ins[2].values,
-        multiplier.astype(np.int32),
-        shift.astype(np.int8),
-        ins[1].values,
-    )
+    weights = ins[1].values[0] if kind == DEPTHWISE else ins[1].values
+    bias = ins[2].values.astype(np.int64)
+    zero_points = ins[0].q.z, out.q.z
+    return Layer(kind, shape, *zero_points, low, high, weights, bias, multiplier, shift)

@@ -103,6 +103,8 @@ class Window:
             "output_h": output_shape[1],
             "output_w": output_shape[2],
             "output_c": output_shape[3],
+            "input_ring": input_shape[1],
+            "output_ring": output_shape[1],
             "kernel_h": self.kernel[0],
             "kernel_w": self.kernel[1],
             "stride_h": self.stride[0],

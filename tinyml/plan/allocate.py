@@ -20,7 +20,7 @@ class MemoryPlan:
 
     Args:
         arena_bytes: total size.
-        offsets: byte offset of each activation.
+        offsets: byte offset of each activation, and of each node's scratch memory (`scratch_name`).
         buffers: the placed buffers with their lifetimes.
         lower_bound: largest sum of simultaneously live bytes; no plan is smaller.
         peak_node: index of the node where that sum is reached.
@@ -37,13 +37,17 @@ class MemoryPlan:
         return sum(_aligned(b.size) for b in self.buffers if b.first <= node <= b.last)
 
 
-def plan_memory(graph: Graph) -> MemoryPlan:
+def plan_memory(graph: Graph, isa: str = "portable") -> MemoryPlan:
     """Places every activation so that no two live buffers overlap.
 
     Greedy first fit is run in several orders; the best order is then improved by seeded random
     swaps. The search ends when it reaches the live-set lower bound, which no plan can beat.
+
+    Args:
+        isa: the instruction set that kernels are chosen for, see `Target.isa`: they differ in
+            scratch memory.
     """
-    buffers = live_buffers(graph)
+    buffers = live_buffers(graph, isa)
     live = [
         sum(_aligned(b.size) for b in buffers if b.first <= node <= b.last)
         for node in range(len(graph.nodes))

@@ -33,12 +33,18 @@ class Buffer:
         return self.first <= other.last and other.first <= self.last
 
 
-def live_buffers(graph: Graph) -> list[Buffer]:
+def scratch_name(node: int) -> str:
+    """The name of a node's scratch memory among the tensors of a plan."""
+    return f"scratch of node {node}"
+
+
+def live_buffers(graph: Graph, isa: str) -> list[Buffer]:
     """The buffers of a graph's activations, in order of first use.
 
     Requires: nodes in execution order.
     Ensures: a reshape shares its input's buffer; an elementwise operator runs in place when its
-    input dies there and the input is no graph input (the caller may want to keep what it set).
+    input dies there and the input is no graph input (the caller may want to keep what it set);
+    a kernel's scratch memory is a buffer live at its node only.
     """
     end = len(graph.nodes)
     first = dict.fromkeys(graph.inputs, -1)
@@ -62,7 +68,7 @@ def live_buffers(graph: Graph) -> list[Buffer]:
     members: dict[str, list[str]] = {}
     for name in first:
         members.setdefault(owner[name], []).append(name)
-    return [
+    activations = [
         Buffer(
             tuple(names),
             max(graph.tensors[n].bytes for n in names),
@@ -71,6 +77,12 @@ def live_buffers(graph: Graph) -> list[Buffer]:
         )
         for names in members.values()
     ]
+    scratch = [
+        Buffer((scratch_name(index),), bytes_needed, index, index)
+        for index, node in enumerate(graph.nodes)
+        if (bytes_needed := node.op.c_scratch(graph.ins(node), graph.out(node), isa))
+    ]
+    return activations + scratch
 
 
 def _shared_input(

@@ -61,6 +61,15 @@ class Target:
     qemu: Qemu | None = None
 
     @property
+    def isa(self) -> str:
+        """The instruction set that kernels are chosen for, one of `tinyml.kernels.ISAS`."""
+        if "mve" in self.features:
+            return "mve"
+        if "dsp" in self.features:
+            return "dsp"
+        return "rv32" if Path(self.compiler).name.startswith("riscv") else "portable"
+
+    @property
     def is_host(self) -> bool:
         """Whether programs run as a process of this machine."""
         return self.port == "posix"

@@ -22,10 +22,16 @@ extern "C" {
 /* ------------------------------------------------------------- convolution */
 
 /* Window of a convolution or pooling: sizes in elements, padding on the top and left side only
- * (the other sides follow from the output size). */
+ * (the other sides follow from the output size).
+ *
+ * A kernel with a window computes the output rows [y_begin, y_end). Its buffers may be rings: row
+ * y of the input lies at input + (y % input_ring) * input_w * input_c, row y of the output at
+ * output + (y % output_ring) * output_w * output_c. Whole tensors have rings of input_h and
+ * output_h rows. */
 typedef struct {
     uint16_t input_h, input_w, input_c;
     uint16_t output_h, output_w, output_c;
+    uint16_t input_ring, output_ring;
     uint8_t kernel_h, kernel_w;
     uint8_t stride_h, stride_w;
     uint8_t dilation_h, dilation_w;
@@ -50,13 +56,29 @@ typedef struct {
     uint16_t rows, inputs, outputs;
 } tml_fully_connected_t;
 
-void tml_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input,
-                   int8_t *output);
+void tml_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input, int8_t *output,
+                   int32_t y_begin, int32_t y_end);
 /* output_c = input_c * multiplier; output channel c reads input channel c / multiplier. */
 void tml_depthwise_conv2d_s8(const tml_window_t *shape, const void *data, const int8_t *input,
-                             int8_t *output);
+                             int8_t *output, int32_t y_begin, int32_t y_end);
 void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data,
                             const int8_t *input, int8_t *output);
+
+/* The same layers for cores with dual 16-bit multiplications (Armv7E-M, and Armv8-M with the DSP
+ * extension). They take
+ *   data     the header above, then for each group of channels int32_t bias, int32_t multiplier,
+ *            int8_t right shift (padded to 4 bytes), then the weights interleaved: groups of two
+ *            for convolutions, of four for fully connected layers (tinyml/kernels/pack.py). The
+ *            input zero point is part of the bias.
+ *   scratch  4-byte aligned memory that holds nothing before or after. Bytes: conv2d 8 * taps,
+ *            where taps = kernel_h * kernel_w * input_c rounded up to 4, and taps more where
+ *            input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where they
+ *            are no multiple of 8, else none.
+ * A 1x1 convolution of stride 1 may run in place where output_c <= input_c. */
+void tml_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
+                       int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *data,
+                                const int8_t *input, int8_t *output, void *scratch);
 
 /* ------------------------------------------------------------------ pooling */
 
@@ -66,9 +88,9 @@ typedef struct {
 
 /* Mean of the taps inside the input, rounded half away from zero. */
 void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
-                         int8_t *output);
+                         int8_t *output, int32_t y_begin, int32_t y_end);
 void tml_max_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
-                     int8_t *output);
+                     int8_t *output, int32_t y_begin, int32_t y_end);
 
 typedef struct {
     uint32_t count;    /* elements averaged for each channel */

@@ -4,10 +4,11 @@
 #include "window.h"
 
 void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
-                         int8_t *output) {
+                         int8_t *output, int32_t y_begin, int32_t y_end) {
     const tml_pool_data_t *clamp = (const tml_pool_data_t *)data;
     const int32_t channels = shape->input_c;
-    for (int32_t y = 0; y < shape->output_h; ++y) {
+    for (int32_t y = y_begin; y < y_end; ++y) {
+        int8_t *to = window_output_row(shape, output, y);
         const window_span_t v =
             window_span(y, shape->stride_h, shape->pad_top, 1, shape->kernel_h, shape->input_h);
         for (int32_t x = 0; x < shape->output_w; ++x) {
@@ -17,16 +18,15 @@ void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8
             for (int32_t c = 0; c < channels; ++c) {
                 int32_t sum = 0;
                 for (int32_t i = v.begin; i < v.end; ++i) {
-                    const int8_t *in =
-                        input + ((v.origin + i) * shape->input_w + h.origin + h.begin) * channels +
-                        c;
+                    const int8_t *in = window_input_row(shape, input, v.origin + i) +
+                                       (h.origin + h.begin) * channels + c;
                     for (int32_t j = h.begin; j < h.end; ++j, in += channels) {
                         sum += *in;
                     }
                 }
                 const int32_t half = sum > 0 ? count / 2 : -(count / 2);
                 const int32_t mean = (sum + half) / count;
-                *output++ = (int8_t)tml_clamp(mean, clamp->output_min, clamp->output_max);
+                *to++ = (int8_t)tml_clamp(mean, clamp->output_min, clamp->output_max);
             }
         }
     }

@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "select.h"
-
-#if !TML_USE_DSP
 #include "matmul.h"
 
 void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data,
@@ -16,7 +13,3 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
         }
     }
 }
-
-#else
-typedef int not_empty;
-#endif

@@ -57,7 +57,7 @@ def test_live_buffers_never_overlap_and_fill_the_arena(graph):
 
 @given(graph=graphs())
 def test_every_activation_is_placed_once(graph):
-    buffers = live_buffers(graph)
+    buffers = live_buffers(graph, "portable")
     placed = [t for b in buffers for t in b.tensors]
     expected = set(graph.inputs) | {n.output for n in graph.nodes}
     assert sorted(placed) == sorted(expected)

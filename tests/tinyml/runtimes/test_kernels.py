@@ -18,6 +18,7 @@ from tests.tinyml.single_op import activation, random_feeds, weights_and_bias
 from tinyml.export import write_c_folder
 from tinyml.ir import Graph, Node, Operator, Tensor
 from tinyml.ir.execute import outputs
+from tinyml.kernels import ISAS
 from tinyml.ops import (
     Activation,
     Add,
@@ -123,12 +124,13 @@ def bouquet(seed: int, count: int, largest: int) -> Graph:
 
 
 def assert_target_equals_reference(
-    target: Target, folder: Path, seed: int, count: int, largest: int
+    target: Target, folder: Path, seed: int, count: int, largest: int, isa: str
 ) -> None:
     graph = bouquet(seed, count, largest)
     c_graph = run_passes(graph, C_PASSES)
     folder.mkdir(exist_ok=True)
-    write_c_folder(write_c(c_graph, plan_memory(c_graph)), graph.name, folder / "c")
+    model = write_c(c_graph, plan_memory(c_graph, isa), isa)
+    write_c_folder(model, graph.name, folder / "c")
     feeds = random_feeds(graph, np.random.default_rng(seed), 3)
     program = build_program(folder / "c", graph.name, target, folder / "build")
     run = run_program(program, target, c_graph, feeds)
@@ -137,12 +139,13 @@ def assert_target_equals_reference(
             np.testing.assert_array_equal(a, b, f"{node.name} on {target.name}")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_host_with_sanitizers(tmp_path, seed):
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("seed", range(2))
+def test_host_with_sanitizers(tmp_path, seed, isa):
     host = load_target("host")
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     strict = replace(host, flags=flags)
-    assert_target_equals_reference(strict, tmp_path / "x", seed, 96, 9)
+    assert_target_equals_reference(strict, tmp_path / "x", seed, 96, 9, isa)
 
 
 @pytest.mark.parametrize("target", [t for t in list_targets() if t.qemu], ids=lambda t: t.name)
@@ -150,7 +153,7 @@ def test_emulated(tmp_path, target):
     need(target)
     # The micro:bit has 16 KiB of RAM.
     count, largest = (16, 5) if target.ram_bytes < 65536 else (96, 9)
-    assert_target_equals_reference(target, tmp_path / "x", 7, count, largest)
+    assert_target_equals_reference(target, tmp_path / "x", 7, count, largest, target.isa)
 
 
 @pytest.mark.parametrize("target", list_targets(), ids=lambda t: t.name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tinyml.ir.tensor import Array, Tensor
-from tinyml.plan import MemoryPlan
+from tinyml.plan import MemoryPlan, scratch_name
 
 RECORD_ALIGNMENT = 16  # the widest vector load of any supported core
 
@@ -19,10 +19,12 @@ class CEmitter:
 
     Args:
         plan: where each activation lives in the arena.
+        isa: instruction set that kernels are chosen for, see `Target.isa`.
     """
 
-    def __init__(self, plan: MemoryPlan) -> None:
+    def __init__(self, plan: MemoryPlan, isa: str) -> None:
         self._plan = plan
+        self.isa = isa
         self.shapes: list[str] = []
         self.statements: list[str] = []
         self.kernels: set[str] = set()
@@ -70,6 +72,11 @@ class CEmitter:
     def write(self, tensor: Tensor) -> str:
         """The expression for the buffer an operator fills."""
         return f"(int8_t *)(arena + {self._plan.offsets[tensor.name]})"
+
+    def scratch(self) -> str:
+        """The expression for the node's scratch memory; a null pointer when it has none."""
+        offset = self._plan.offsets.get(scratch_name(self._node))
+        return "0" if offset is None else f"arena + {offset}"
 
     def alias(self, source: Tensor, target: Tensor) -> None:
         """States that the target is the source's memory: no code."""

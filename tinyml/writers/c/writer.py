@@ -32,9 +32,14 @@ class CModel:
     abi: int
 
 
-def write_c(graph: Graph, plan: MemoryPlan) -> CModel:
-    """Translates a graph whose activations ``plan`` has placed."""
-    emitter = CEmitter(plan)
+def write_c(graph: Graph, plan: MemoryPlan, isa: str = "portable") -> CModel:
+    """Translates a graph whose activations ``plan`` has placed.
+
+    Args:
+        isa: the instruction set that ``plan`` was made for, see `Target.isa`. The C runs on every
+            core; on this one it is fastest.
+    """
+    emitter = CEmitter(plan, isa)
     body: list[str] = []
     for index, node in enumerate(graph.nodes):
         emitter.begin(index)

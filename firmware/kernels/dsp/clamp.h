@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The clamp of a fused activation, applied to finished int8 outputs. Most layers clamp to the
+ * range of int8, which requantisation has done already: they skip this.
+ */
+#ifndef TINYML_DSP_CLAMP_H
+#define TINYML_DSP_CLAMP_H
+
+#include "simd.h"
+#include "window.h"
+
+static inline void clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high) {
+    for (int32_t i = 0; i < count; ++i) {
+        const int32_t x = bytes[i];
+        bytes[i] = (int8_t)(x < low ? low : x > high ? high : x);
+    }
+}
+
+static inline void clamp_rows(const tml_window_t *shape, const tml_matmul_data_t *header,
+                              int8_t *output, int32_t y_begin, int32_t y_end) {
+    const int32_t low = header->output_min, high = header->output_max;
+    if (low == INT8_MIN && high == INT8_MAX) return;
+    for (int32_t y = y_begin; y < y_end; ++y) {
+        clamp_bytes(window_output_row(shape, output, y), shape->output_w * shape->output_c, low,
+                    high);
+    }
+}
+
+#endif

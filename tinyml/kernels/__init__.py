@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kernel runs a layer, and how its weights are laid out for it."""
+
+from tinyml.kernels.choose import ISAS, choose
+from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
+from tinyml.kernels.variants import Variant
+
+__all__ = ["CONV", "DEPTHWISE", "FULLY_CONNECTED", "ISAS", "Layer", "Variant", "choose"]

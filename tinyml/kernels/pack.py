@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records and weight layouts of the kernels, as firmware/include/tinyml/kernels.h states them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyml.ir.tensor import Array
+from tinyml.kernels.layer import Layer
+
+# Even and odd bytes of a word become two pairs of int16: taps 0 and 2, then 1 and 3.
+_PAIRED_TAPS = (0, 2, 1, 3)
+
+
+def portable_parts(layer: Layer) -> list[Array]:
+    """bias, multiplier, shift and weights as they are."""
+    return [
+        layer.bias.astype(np.int32),
+        layer.multiplier.astype(np.int32),
+        layer.shift.astype(np.int8),
+        layer.weights,
+    ]
+
+
+def padded(values: Array, multiple: int, axis: int) -> Array:
+    """Zeros behind the values up to a multiple along an axis."""
+    widths = [(0, 0)] * values.ndim
+    widths[axis] = (0, -values.shape[axis] % multiple)
+    return np.pad(values, widths)
+
+
+def requantisation_groups(layer: Layer, group: int) -> Array:
+    """For each group of channels: int32 biases with the zero point folded in, int32 multipliers,
+    and right shifts as bytes; bytes as uint8 (groups, 8 * group + the shifts padded to 4)."""
+    multiplier, shift = layer.canonical()
+    count = -(-layer.outputs // group)
+
+    def grouped(values: Array, dtype: str, fill: int) -> Array:
+        full = np.full(count * group, fill, np.int64)
+        full[: layer.outputs] = values
+        return np.ascontiguousarray(full.astype(dtype)).view(np.uint8).reshape(count, -1)
+
+    shifts = padded(grouped(-shift, "<i1", 1), 4, 1)
+    return np.concatenate(
+        [grouped(layer.folded_bias(), "<i4", 0), grouped(multiplier, "<i4", 0), shifts], axis=1
+    )
+
+
+def channel_pairs(rows: Array, taps: int) -> Array:
+    """Weights of two channels by four taps as two words: bytes (a0 b0 a2 b2) and (a1 b1 a3 b3).
+
+    Args:
+        rows: (outputs, taps).
+        taps: the multiple that the taps are padded to, itself a multiple of 4.
+
+    Returns:
+        int8 (pairs of channels, taps / 4, 2, 4).
+    """
+    full = padded(padded(rows, 2, 0), taps, 1).astype(np.int8)
+    pairs, length = full.shape[0] // 2, full.shape[1]
+    by_four = full.reshape(pairs, 2, length // 4, 4)[..., _PAIRED_TAPS]
+    # (pair, channel, four, word, tap of the word) to (pair, four, word, tap, channel).
+    words = by_four.reshape(pairs, 2, length // 4, 2, 2).transpose(0, 2, 3, 4, 1)
+    return np.ascontiguousarray(words.reshape(pairs, length // 4, 2, 4))
+
+
+def channel_quads(rows: Array, taps: int) -> Array:
+    """Two pairs side by side for every four taps: int8 (quads, taps / 4, 2, 2, 4)."""
+    pairs = channel_pairs(padded(rows, 4, 0), taps)
+    quads = pairs.reshape(-1, 2, *pairs.shape[1:]).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(quads)
