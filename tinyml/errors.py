@@ -44,3 +44,7 @@ class VerificationError(TinymlError):
 
 class DatasetError(TinymlError):
     """A data set or trained weights cannot be had or read."""
+
+
+class LearnError(TinymlError):
+    """A learner cannot be made as asked, or was given something it cannot learn from."""

@@ -92,11 +92,11 @@ def build_program(
     if trace:
         flags.append("-DTINYML_TRACE")
 
-    port_sources = _port_sources(root, target)
+    port_files = port_sources(root, target)
     model_sources = [c_dir / f"{model}.c", c_dir / f"{model}_weights.c"]
     model_sources += sorted((c_dir / "kernels").glob("*.c"))
     jobs = [(s, build_dir / f"model_{s.stem}.o") for s in model_sources]
-    jobs += [(s, build_dir / f"port_{s.stem}.o") for s in port_sources]
+    jobs += [(s, build_dir / f"port_{s.stem}.o") for s in port_files]
     jobs.append((root / "harness" / "main.c", build_dir / "port_main.o"))
     with ThreadPoolExecutor() as pool:
         list(
@@ -126,8 +126,9 @@ def build_program(
     return Program(image, read_map(link_map, model))
 
 
-def _port_sources(root: Path, target: Target) -> list[Path]:
-    """Raises TargetError when the target's port is none of the firmware's."""
+def port_sources(root: Path, target: Target) -> list[Path]:
+    """Start-up code and port API of a target. Raises TargetError when its port is none of the
+    firmware's."""
     ports = root / "ports"
     boards = sorted(p.parent.name for p in ports.glob("*/board.ld"))
     folders = [ports / target.port]

@@ -66,7 +66,7 @@ def run_program(
         packed = b"".join(f[n].tobytes() for f in feeds for n in graph.inputs)
         (work / "input.bin").write_bytes(packed)
         marks = work / "marks.txt"
-        run_tool(_command(program, target, marks if count else None), cwd=work, timeout=3600)
+        run_tool(run_command(program, target, marks if count else None), cwd=work, timeout=3600)
         produced = (work / "output.bin").read_bytes()
         shapes = [graph.tensors[n] for n in graph.outputs]
         outputs = _split(produced, shapes, len(feeds), "output.bin")
@@ -81,7 +81,9 @@ def run_program(
     return Run(outputs, instructions, node_instructions, traces, stack_bytes)
 
 
-def _command(program: Program, target: Target, marks: Path | None) -> list[str]:
+def run_command(program: Program, target: Target, marks: Path | None) -> list[str]:
+    """The command that runs a program in its working directory; ``marks``: count into this
+    file."""
     if target.qemu is None:
         return [str(program.path.resolve())]
     qemu = require_tool(target.qemu.program, target.packages)

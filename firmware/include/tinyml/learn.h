@@ -2,7 +2,8 @@
  *
  * Learning on the device: what a program calls, and what a generated learner NAME exports.
  *
- *   NAME_learn.h:  enum { NAME_learn_state_bytes = ..., NAME_learn_work_bytes = ... };
+ *   NAME_learn.h:  enum { NAME_learn_state_bytes = ..., NAME_learn_work_bytes = ...,
+ *                         NAME_learn_weight_count, NAME_learn_inputs, NAME_learn_capacity };
  *                  extern const tml_learn_model_t NAME_learn;
  *
  *   static uint8_t state[NAME_learn_state_bytes] TML_ALIGNED;   what was learned
@@ -116,9 +117,11 @@ typedef struct {
     uint32_t window; /* warm-up samples, or the window of the moving average */
     uint16_t layer_count;
     const tml_learn_layer_t *layers; /* weighted layers of the float part, input first */
-    /* Offsets into `work`. */
-    uint32_t features_offset, output_offset, delta_offset, row_offset;
-    uint32_t features; /* values that the float part reads */
+    uint32_t features;               /* values that the float part reads */
+    uint32_t float_offset; /* of the float part in `work`, bytes; the backbone's arena is at 0 */
+    /* In the float part: what it reads, its result before and after softmax or sigmoid, the
+     * gradient by the former, and one row. */
+    uint32_t features_at, logits_at, output_at, delta_at, row_at;
     void (*forward)(const tml_learn_pass_t *pass);
     void (*backward)(const tml_learn_pass_t *pass);
 } tml_learn_model_t;
@@ -158,13 +161,11 @@ typedef struct {
     uint32_t outputs; /* active */
     uint32_t statistics_count;
     uint32_t standardise; /* tml_learn_standardise_t */
-    uint32_t losses;      /* in the averages below */
-    float loss;           /* moving average over about 32 steps */
-    float first_loss;     /* mean of the first 32 */
-    uint32_t target_count;
-    float target_mean, target_m2; /* MSE: what guessing the mean would cost */
-    uint32_t drifts;              /* detected so far */
-    tml_drift_t drift;            /* over the loss before each update */
+    uint32_t losses;      /* in the averages below; 0 restarts the watch for divergence */
+    float loss;           /* moving average over 32 steps */
+    float target_square;  /* MSE: the same of the squared targets, what answering 0 would cost */
+    uint32_t drifts;      /* detected so far */
+    tml_drift_t drift;    /* of the error before each update: 0 or 1; MSE: loss / target_square */
 } tml_learn_state_t;
 
 /* Sets the exported weights and clears everything learned. BAD_ARGUMENT when a buffer is not
