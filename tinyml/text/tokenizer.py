@@ -27,7 +27,8 @@ PAD, UNK, CLS, MASK, SEP = range(5)
 ALPHABET = "".join(chr(c) for c in range(33, 127) if not chr(c).isupper() and chr(c) != '"')
 
 
-def _library() -> Any:
+def require_tokenizers() -> Any:
+    """The `tokenizers` module. Raises ToolMissingError."""
     try:
         import tokenizers
     except ModuleNotFoundError:
@@ -46,7 +47,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 8192) -> Tokenizer:
         vocabulary: entries, the 5 special ones and the alphabet included. Fewer come out when the
             corpus has too few pairs.
     """
-    library = _library()
+    library = require_tokenizers()
     made = library.Tokenizer(library.models.BPE(unk_token="[UNK]"))
     made.normalizer = library.normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=True, lowercase=True
@@ -69,7 +70,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
     Raises:
         DatasetError: the file is missing, damaged, or no tokenizer of these settings.
     """
-    library = _library()
+    library = require_tokenizers()
     try:
         text = path.read_text(encoding="utf-8")
         made = library.Tokenizer.from_str(text)

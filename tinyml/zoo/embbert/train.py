@@ -49,18 +49,20 @@ class TextRecipe:
 
     Args:
         pretraining_epochs, epochs: passes over the pairs of sentences, and over the texts.
+        pairs: pairs drawn for each pre-training epoch.
         pair_length: most tokens of a pair.
         batch: pairs or texts a step.
         pretraining_rate, rate: peak learning rates of one-cycle schedules (AdamW).
         decay: weight decay.
-        short: every other fine-tuning batch is cut at this many tokens, so that the model may
-            be exported for short texts too.
+        short: half of the fine-tuning batches are cut at this many tokens, a quarter at twice
+            as many, so that the model may be exported for short texts too.
         token_dropout: the fraction of a training text's tokens that become [UNK].
         seed: of order, masks and initial weights.
     """
 
-    pretraining_epochs: int = 1
-    epochs: int = 5
+    pretraining_epochs: int = 2
+    epochs: int = 4
+    pairs: int = 8000
     pair_length: int = 64
     batch: int = 32
     pretraining_rate: float = 2e-3
@@ -101,7 +103,7 @@ def train_classifier(
     resumed = bool(state)
 
     pairs = sentence_pairs(data.train.texts, tokenizer, recipe)
-    pair_steps = len(pairs) // recipe.batch
+    pair_steps = min(recipe.pairs, len(pairs)) // recipe.batch
     text_steps = -(-len(data.train.texts) // recipe.batch)
     steps = recipe.pretraining_epochs * pair_steps + recipe.epochs * text_steps
     done = 0
@@ -256,11 +258,12 @@ def _pretrain_epoch(
 ) -> dict[str, float]:
     encoder.train()
     totals = np.zeros(3)
+    drawn = [pairs[i] for i in rng.permutation(len(pairs))[: recipe.pairs]]
     # Pairs of like length stand together, so that little padding is computed.
-    batches = _batches([len(a) + len(b) for a, b in pairs], recipe.batch, rng, whole=True)
+    batches = _batches([len(a) + len(b) for a, b in drawn], recipe.batch, rng, whole=True)
     for chosen in batches:
         ids, masked, targets, is_random = pretraining_batch(
-            pairs, chosen, rng, encoder.model.config.vocabulary
+            drawn, chosen, rng, encoder.model.config.vocabulary
         )
         tokens, order = encoder(ids, masked)
         token_loss = nn.functional.cross_entropy(tokens, targets)
@@ -269,7 +272,7 @@ def _pretrain_epoch(
         right = (order.argmax(1) == is_random).float().mean()
         totals += (token_loss.item(), order_loss.item(), right.item())
         told(token_loss.item())
-    count = len(pairs) // recipe.batch
+    count = len(drawn) // recipe.batch
     names = ("mlm_loss", "nsp_loss", "nsp_accuracy")
     return {n: float(t / count) for n, t in zip(names, totals, strict=True)}
 
@@ -288,8 +291,7 @@ def _tune_epoch(
     total, count = 0.0, 0
     for number, chosen in enumerate(_batches((ids != PAD).sum(1), recipe.batch, rng)):
         part = ids[chosen]
-        if number % 2:
-            part = part[:, : recipe.short]
+        part = part[:, : (part.shape[1], recipe.short, 2 * recipe.short, recipe.short)[number % 4]]
         part = part[:, : int((part != PAD).sum(1).max())].copy()
         dropped = (rng.random(part.shape) < recipe.token_dropout) & (part >= len(SPECIALS))
         part[dropped] = 1
