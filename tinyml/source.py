@@ -82,7 +82,7 @@ def open_source(
         return Source(spec, identifier(name), onnx, {"file": path.name})
     raise ImportModelError(
         f"'{spec}' is no model tinyml can read",
-        "Give FILE.onnx, int8 FILE.tflite, FILE.py:FUNCTION, FILE.pt2 or zoo:NAME (tinyml zoo list).",
+        "Give FILE.onnx, int8 FILE.tflite, FILE.py:NAME, FILE.pt2 or zoo:NAME (tinyml zoo list).",
     )
 
 

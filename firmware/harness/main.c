@@ -4,7 +4,8 @@
  *
  * Reads input.bin: samples back to back, each all inputs in order. Writes output.bin: for each
  * sample all outputs in order; stack.bin: the stack's high-water mark in bytes, uint32, where the
- * port knows its stack. Built with TINYML_TRACE, also trace.bin: the output of every node.
+ * port knows its stack. Built with TINYML_TRACE, also trace.bin: for every output of a node, or
+ * row of it where rows are made one by one, its index and size as two uint32, and the bytes.
  *
  * Build with -DTML_MODEL_NAME=name -DTML_MODEL_HEADER='"name.h"'.
  */
@@ -28,9 +29,10 @@ __attribute__((noinline)) void tml_mark(void) {
 static int trace_file;
 
 void tml_trace(uint16_t node, const void *output, uint32_t bytes) {
-    (void)node;
     tml_mark();
-    if (tml_write(trace_file, output, bytes) != 0) {
+    const uint32_t header[2] = {node, bytes};
+    if (tml_write(trace_file, header, sizeof header) != 0 ||
+        tml_write(trace_file, output, bytes) != 0) {
         tml_print("trace.bin: write failed");
         tml_exit(1);
     }

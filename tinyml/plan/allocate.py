@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyml.ir.graph import Graph
-from tinyml.plan.liveness import Buffer, live_buffers
+from tinyml.plan.fuse import buffers_of, choose_groups, live_bytes
+from tinyml.plan.liveness import Buffer, aligned, lifetimes
+from tinyml.plan.schedule import Group
 
-ALIGNMENT = 16
 _SWAPS = 600
+# The exact search: for graphs of so many buffers, trying so many placements.
+_SEARCH_BUFFERS = 24
+_SEARCH_NODES = 5_000
+
+Distances = Mapping[tuple[int, int], int]
 
 
 @dataclass(frozen=True)
@@ -20,93 +26,194 @@ class MemoryPlan:
 
     Args:
         arena_bytes: total size.
-        offsets: byte offset of each activation, and of each node's scratch memory (`scratch_name`).
+        offsets: byte offset of each activation, or of its line buffer, and of each node's
+            scratch memory (`scratch_name`).
         buffers: the placed buffers with their lifetimes.
-        lower_bound: largest sum of simultaneously live bytes; no plan is smaller.
-        peak_node: index of the node where that sum is reached.
+        groups: nodes that run together, in order.
+        lower_bound: largest sum of simultaneously live bytes less what may overlap; no plan of
+            these groups is smaller.
+        proven: whether no plan of these groups is smaller than this one: it meets the bound, or
+            the search tried every order.
+        unfused_bytes: what the arena would be if every node ran by itself.
+        peak_node: index of the node where the bound is reached.
     """
 
     arena_bytes: int
     offsets: dict[str, int]
     buffers: tuple[Buffer, ...]
+    groups: tuple[Group, ...]
     lower_bound: int
+    proven: bool
+    unfused_bytes: int
     peak_node: int
 
-    def live_bytes(self, node: int) -> int:
-        """Bytes live while a node runs."""
-        return sum(_aligned(b.size) for b in self.buffers if b.first <= node <= b.last)
 
-
-def plan_memory(graph: Graph, isa: str = "portable") -> MemoryPlan:
-    """Places every activation so that no two live buffers overlap.
-
-    Greedy first fit is run in several orders; the best order is then improved by seeded random
-    swaps. The search ends when it reaches the live-set lower bound, which no plan can beat.
+def plan_memory(graph: Graph, isa: str = "portable", *, by_rows: bool = True) -> MemoryPlan:
+    """Places every activation so that no byte is overwritten while it is needed.
 
     Args:
         isa: the instruction set that kernels are chosen for, see `Target.isa`: they differ in
             scratch memory.
+        by_rows: whether nodes may run by rows where that saves memory.
     """
-    buffers = live_buffers(graph, isa)
-    live = [
-        sum(_aligned(b.size) for b in buffers if b.first <= node <= b.last)
-        for node in range(len(graph.nodes))
-    ]
+    whole = choose_groups(graph, isa, by_rows=False)
+    plan = _placed(graph, whole)
+    if not by_rows:
+        return plan
+    groups = choose_groups(graph, isa)
+    if all(not g.steps for g in groups):
+        return plan
+    fused = _placed(graph, groups, plan.arena_bytes)
+    return fused if fused.arena_bytes < plan.arena_bytes else plan
+
+
+def _placed(graph: Graph, groups: tuple[Group, ...], unfused: int | None = None) -> MemoryPlan:
+    lives = lifetimes(graph)
+    buffers = buffers_of(graph, groups)
+    index = {b.tensors[0]: i for i, b in enumerate(buffers)}
+    distances = {
+        (index[dying], index[born]): aligned(d)
+        for g in groups
+        for (dying, born), d in g.distances.items()
+    }
+    live = [live_bytes(graph, g, lives) for g in groups]
     bound = max(live, default=0)
-    orders = (
-        sorted(buffers, key=lambda b: (-b.size, b.first)),
-        sorted(buffers, key=lambda b: (-(b.last - b.first) * b.size, b.first)),
-        sorted(buffers, key=lambda b: (b.first, -b.size)),
-        sorted(buffers, key=lambda b: (-max(live[max(b.first, 0) : b.last + 1]), -b.size)),
-    )
-    start = min(orders, key=lambda order: _top(_first_fit(order)))
-    best = _improved(start, bound)
+    offsets, proven = place(buffers, distances, bound)
+    top = _top(buffers, offsets)
     return MemoryPlan(
-        arena_bytes=_top(best),
-        offsets={name: best[b] for b in buffers for name in b.tensors},
+        arena_bytes=top,
+        offsets={name: offsets[i] for i, b in enumerate(buffers) for name in b.tensors},
         buffers=tuple(buffers),
+        groups=groups,
         lower_bound=bound,
-        peak_node=live.index(bound) if live else 0,
+        proven=proven,
+        unfused_bytes=top if unfused is None else unfused,
+        peak_node=groups[live.index(bound)].last if live else 0,
     )
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[list[int], bool]:
+    """Offsets for buffers, and whether they are known to be best.
+
+    Greedy first fit is run in several orders, the best of which is improved by seeded random
+    swaps. Where that stays above the bound, orders are searched exhaustively within a limit: some
+    order of first fit is optimal, the one by offset of an optimal plan pushed down.
+
+    Args:
+        distances: for pairs (a, b) of buffers: b may overlap a if it starts so many bytes lower.
+        bound: a size that no plan can beat.
+    """
+    problem = _Problem(buffers, distances)
+    every = range(len(buffers))
+    span = [b.last - b.first + 1 for b in buffers]
+    orders = (
+        sorted(every, key=lambda i: (-buffers[i].size, buffers[i].first)),
+        sorted(every, key=lambda i: (-span[i] * buffers[i].size, buffers[i].first)),
+        sorted(every, key=lambda i: (buffers[i].first, -buffers[i].size)),
+        sorted(every, key=lambda i: (-buffers[i].last, -buffers[i].size)),
+    )
+    start = min(orders, key=lambda order: _top(buffers, problem.first_fit(order)))
+    best = _improved(problem, start, bound)
+    if _top(buffers, best) <= bound:
+        return best, True
+    if len(buffers) > _SEARCH_BUFFERS:
+        return best, False
+    return _searched(problem, best, bound)
 
 
-def _top(placed: dict[Buffer, int]) -> int:
-    return max((offset + _aligned(b.size) for b, offset in placed.items()), default=0)
+class _Problem:
+    """Which buffers conflict, and how."""
+
+    def __init__(self, buffers: Sequence[Buffer], distances: Distances) -> None:
+        self.buffers = buffers
+        self.sizes = [aligned(b.size) for b in buffers]
+        # For each buffer x and conflicting y: x must not start in (offset of y - before,
+        # offset of y + after).
+        self.conflicts: list[list[tuple[int, int, int]]] = []
+        for x, b in enumerate(buffers):
+            found = []
+            for y, other in enumerate(buffers):
+                if x == y or not b.overlaps(other):
+                    continue
+                before = distances.get((y, x), self.sizes[x])
+                after = distances.get((x, y), self.sizes[y])
+                found.append((y, before, after))
+            self.conflicts.append(found)
+
+    def lowest(self, x: int, placed: Mapping[int, int]) -> int:
+        """The lowest offset for a buffer among those placed."""
+        taken = sorted(
+            (placed[y] - before, placed[y] + after)
+            for y, before, after in self.conflicts[x]
+            if y in placed
+        )
+        offset = 0
+        for low, high in taken:
+            if offset <= low:
+                break
+            offset = max(offset, high)
+        return offset
+
+    def first_fit(self, order: Iterable[int]) -> list[int]:
+        """Offsets by buffer, each the lowest that those before it in the order leave."""
+        placed: dict[int, int] = {}
+        for x in order:
+            placed[x] = self.lowest(x, placed)
+        return [placed[i] for i in range(len(self.buffers))]
 
 
-def _improved(order: Sequence[Buffer], bound: int) -> dict[Buffer, int]:
+def _top(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
+    pairs = zip(offsets, buffers, strict=True)
+    return max((offset + aligned(b.size) for offset, b in pairs), default=0)
+
+
+def _improved(problem: _Problem, order: Sequence[int], bound: int) -> list[int]:
     """First fit in the best order found by swapping two buffers at a time."""
     rng = random.Random(0)
-    current, best = list(order), _first_fit(order)
+    current, best = list(order), problem.first_fit(order)
+    top = _top(problem.buffers, best)
     for _ in range(_SWAPS):
-        if _top(best) <= bound or len(current) < 2:
+        if top <= bound or len(current) < 2:
             break
         i, j = rng.sample(range(len(current)), 2)
         current[i], current[j] = current[j], current[i]
-        placed = _first_fit(current)
-        if _top(placed) <= _top(best):
-            best = placed
+        placed = problem.first_fit(current)
+        if _top(problem.buffers, placed) <= top:
+            best, top = placed, _top(problem.buffers, placed)
         else:
             current[i], current[j] = current[j], current[i]
     return best
 
 
-def _first_fit(order: Sequence[Buffer]) -> dict[Buffer, int]:
-    placed: dict[Buffer, int] = {}
-    for buffer in order:
-        taken = sorted(
-            (offset, offset + _aligned(other.size))
-            for other, offset in placed.items()
-            if other.overlaps(buffer)
-        )
-        offset = 0
-        for low, high in taken:
-            if offset + _aligned(buffer.size) <= low:
-                break
-            offset = max(offset, high)
-        placed[buffer] = offset
-    return placed
+def _searched(problem: _Problem, best: list[int], bound: int) -> tuple[list[int], bool]:
+    """Depth first through all orders of first fit, cutting those that cannot get lower."""
+    count = len(problem.buffers)
+    top = _top(problem.buffers, best)
+    tried = 0
+
+    def descend(placed: dict[int, int]) -> bool:
+        """Whether everything below was tried or cut for a reason."""
+        nonlocal best, top, tried
+        if len(placed) == count:
+            best = [placed[i] for i in range(count)]
+            top = _top(problem.buffers, best)
+            return True
+        lowest = {x: problem.lowest(x, placed) for x in range(count) if x not in placed}
+        if any(offset + problem.sizes[x] >= top for x, offset in lowest.items()):
+            return True
+        highest = max(placed.values(), default=0)
+        # In order of offset: a buffer that would start lower belongs to another branch.
+        for x in sorted(lowest, key=lambda x: (lowest[x], -problem.sizes[x])):
+            if lowest[x] < highest:
+                continue
+            tried += 1
+            if tried > _SEARCH_NODES:
+                return False
+            if not descend({**placed, x: lowest[x]}):
+                return False
+            if top <= bound:
+                return True
+        return True
+
+    complete = descend({})
+    return best, complete

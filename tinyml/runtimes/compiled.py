@@ -29,7 +29,8 @@ class Run:
         outputs: for each sample, each graph output.
         instructions: executed by each inference; empty unless counted.
         node_instructions: of the first sample's nodes; empty unless counted in a traced program.
-        traces: for each sample, the output of each node; empty unless the program is traced.
+        traces: for each sample, the output of each node; empty unless the program is traced. A
+            flat beginning of it where a node that runs by rows leaves out what nothing reads.
         stack_bytes: deepest stack use, None where the port does not know it.
     """
 
@@ -70,15 +71,16 @@ def run_program(
         produced = (work / "output.bin").read_bytes()
         shapes = [graph.tensors[n] for n in graph.outputs]
         outputs = _split(produced, shapes, len(feeds), "output.bin")
-        traces = []
+        pieces: list[tuple[int, bytes]] = []
         if trace:
-            nodes = [graph.out(n) for n in graph.nodes]
-            traces = _split((work / "trace.bin").read_bytes(), nodes, len(feeds), "trace.bin")
+            pieces = _pieces((work / "trace.bin").read_bytes())
         stack = work / "stack.bin"
         stack_bytes = struct.unpack("<I", stack.read_bytes())[0] if stack.exists() else None
         counts = [int(line) for line in marks.read_text().split()] if count else []
-    instructions, node_instructions = _deltas(counts, len(graph.nodes) if trace else 0)
-    return Run(outputs, instructions, node_instructions, traces, stack_bytes)
+    each = pieces[: len(pieces) // max(len(feeds), 1)]
+    instructions, node_instructions = _deltas(counts, [n for n, _ in each], len(graph.nodes))
+    traces = _traces(pieces, graph, len(feeds)) if trace else []
+    return Run(outputs, instructions, node_instructions if trace else [], traces, stack_bytes)
 
 
 def run_command(program: Program, target: Target, marks: Path | None) -> list[str]:
@@ -126,21 +128,61 @@ def _split(data: bytes, tensors: Sequence[Tensor], samples: int, label: str) -> 
     return records
 
 
-def _deltas(counts: Sequence[int], nodes: int) -> tuple[list[int], list[int]]:
-    """Instructions between marks, less what a mark costs.
+def _pieces(data: bytes) -> list[tuple[int, bytes]]:
+    """The records of trace.bin: node index and bytes of its output, or of rows of it."""
+    found, at = [], 0
+    while at + 8 <= len(data):
+        node, size = struct.unpack_from("<II", data, at)
+        found.append((node, data[at + 8 : at + 8 + size]))
+        at += 8 + size
+    if at != len(data):
+        raise TinymlError("trace.bin ends inside a record: the program stopped early")
+    return found
 
-    The marks are: two for their own cost, then for each sample one before, for each traced node
-    one before and one after writing the trace, and one after.
+
+def _traces(pieces: Sequence[tuple[int, bytes]], graph: Graph, samples: int) -> list[list[Array]]:
+    """Whole outputs from records: rows of a node follow each other in order. Where the last rows
+    were not made, what there is, flat."""
+    per_sample = len(pieces) // max(samples, 1)
+    made = []
+    for sample in range(samples):
+        joined: dict[int, bytearray] = {}
+        for number, data in pieces[sample * per_sample : (sample + 1) * per_sample]:
+            joined.setdefault(number, bytearray()).extend(data)
+        outputs = []
+        for index, node in enumerate(graph.nodes):
+            out = graph.out(node)
+            found = bytes(joined.get(index, b""))
+            # Rows that nothing reads are not made.
+            values = np.frombuffer(found, out.dtype.numpy)
+            outputs.append(values.reshape(out.shape) if len(found) == out.bytes else values)
+        made.append(outputs)
+    return made
+
+
+def _deltas(
+    counts: Sequence[int], traced: Sequence[int], nodes: int
+) -> tuple[list[int], list[int]]:
+    """Instructions between marks, less what a mark costs: by sample, and by node of the first.
+
+    The marks are: two for their own cost, then for each sample one before, for each traced piece
+    one before and one after writing it, and one after.
+
+    Args:
+        traced: the node of each piece of a sample.
     """
     if not counts:
         return [], []
     cost = counts[1] - counts[0]
-    rest, per_sample = counts[2:], 2 + 2 * nodes
+    rest, per_sample = counts[2:], 2 + 2 * len(traced)
     inferences: list[int] = []
     first: list[int] = []
     for start in range(0, len(rest), per_sample):
         marks = rest[start : start + per_sample]
         pieces = [b - a - cost for a, b in zip(marks[::2], marks[1::2], strict=True)]
         inferences.append(sum(pieces))
-        first = first or pieces[:nodes]
+        if not first:
+            first = [0] * nodes
+            for node, count in zip(traced, pieces, strict=False):
+                first[node] += count
     return inferences, first

@@ -39,12 +39,14 @@ typedef struct {
     uint8_t input_count, output_count;
     const tml_io_t *inputs, *outputs;
     const uint8_t *weights; /* the blob compiled in */
-    /* arena: arena_bytes, 16-byte aligned, contents before the inputs are set do not matter.
+    /* arena: arena_bytes, 16-byte aligned, contents before the inputs are set do not matter; the
+     * inputs are overwritten.
      * weights: a blob of weights_bytes, 16-byte aligned. */
     void (*run)(uint8_t *arena, const uint8_t *weights);
 } tml_model_t;
 
-/* Built with -DTINYML_TRACE, a model calls this after each node; the program supplies it. */
+/* Built with -DTINYML_TRACE, a model calls this after each node, or after each row of its output
+ * where rows are made one by one; the program supplies it. */
 #ifdef TINYML_TRACE
 void tml_trace(uint16_t node, const void *output, uint32_t bytes);
 #define TML_TRACE(node, output, bytes) tml_trace((node), (output), (bytes))

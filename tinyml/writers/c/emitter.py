@@ -30,17 +30,32 @@ class CEmitter:
         self.kernels: set[str] = set()
         self.blob = bytearray()
         self._node = 0
+        self._shape_names: dict[str, str] = {}
+        self._pointers: Mapping[str, str] = {}
+        self._stored: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._parts = 0
 
-    def begin(self, node: int) -> None:
-        """Names the node whose statements follow."""
+    def begin(self, node: int, pointers: Mapping[str, str] | None = None) -> None:
+        """Names the node whose statements follow.
+
+        Args:
+            node: its index. A node may begin again, for other rows: what it stores in the blob
+                is stored once.
+            pointers: expressions that stand for activations whose place changes by row.
+        """
         self._node = node
+        self._pointers = pointers or {}
+        self._parts = 0
 
     def shape(self, struct_type: str, values: Mapping[str, int | Sequence[int]]) -> str:
         """Declares a shape constant and returns the expression that points to it."""
         fields = ", ".join(f".{k} = {_literal(v)}" for k, v in values.items())
-        name = f"node{self._node}_shape{len(self.shapes)}"
-        self.shapes.append(f"static const {struct_type} {name} = {{{fields}}};")
-        return f"&{name}"
+        constant = f"{struct_type} {{{fields}}}"
+        if constant not in self._shape_names:
+            name = f"node{self._node}_shape{len(self.shapes)}"
+            self.shapes.append(f"static const {struct_type} {name} = {{{fields}}};")
+            self._shape_names[constant] = name
+        return f"&{self._shape_names[constant]}"
 
     def record(self, header: Sequence[int], *parts: Array) -> str:
         """Appends a record to the blob and returns the expression that points to it.
@@ -49,13 +64,23 @@ class CEmitter:
             header: int32 values.
             parts: integer arrays, each padded with zeros to 4 bytes.
         """
-        offset = self._align()
-        self.blob += struct.pack(f"<{len(header)}i", *header)
+        data = bytearray(struct.pack(f"<{len(header)}i", *header))
         for array in parts:
             values = np.ascontiguousarray(array)
-            self.blob += values.astype(values.dtype.newbyteorder("<")).tobytes()
-            self.blob += bytes(-len(self.blob) % 4)
-        return f"weights + {offset}"
+            data += values.astype(values.dtype.newbyteorder("<")).tobytes()
+            data += bytes(-len(data) % 4)
+        return f"weights + {self._store(bytes(data))}"
+
+    def _store(self, data: bytes) -> int:
+        """The offset of bytes in the blob: new ones, or those of this node's other rows."""
+        key = (self._node, self._parts)
+        self._parts += 1
+        offset, known = self._stored.get(key, (0, None))
+        if known != data:
+            offset = self._align()
+            self.blob += data
+            self._stored[key] = (offset, data)
+        return offset
 
     def _align(self) -> int:
         self.blob += bytes(-len(self.blob) % RECORD_ALIGNMENT)
@@ -64,14 +89,17 @@ class CEmitter:
     def read(self, tensor: Tensor) -> str:
         """The expression for a tensor's integers; constants go to the blob."""
         if tensor.data is not None:
-            offset = self._align()
-            self.blob += np.ascontiguousarray(tensor.data).tobytes()
+            offset = self._store(np.ascontiguousarray(tensor.data).tobytes())
             return f"(const int8_t *)(weights + {offset})"
-        return f"(const int8_t *)(arena + {self._plan.offsets[tensor.name]})"
+        return f"(const int8_t *)({self.place(tensor)})"
 
     def write(self, tensor: Tensor) -> str:
         """The expression for the buffer an operator fills."""
-        return f"(int8_t *)(arena + {self._plan.offsets[tensor.name]})"
+        return f"(int8_t *)({self.place(tensor)})"
+
+    def place(self, tensor: Tensor) -> str:
+        """The expression for an activation's first byte."""
+        return self._pointers.get(tensor.name) or f"arena + {self._plan.offsets[tensor.name]}"
 
     def scratch(self) -> str:
         """The expression for the node's scratch memory; a null pointer when it has none."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tinyml.ir.graph import Graph
 from tinyml.plan import MemoryPlan
 from tinyml.writers.c.emitter import CEmitter
+from tinyml.writers.c.rows import write_rows
 
 _LICENCE = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 _BYTES_PER_LINE = 20
@@ -41,14 +42,14 @@ def write_c(graph: Graph, plan: MemoryPlan, isa: str = "portable") -> CModel:
     """
     emitter = CEmitter(plan, isa)
     body: list[str] = []
-    for index, node in enumerate(graph.nodes):
-        emitter.begin(index)
-        start = len(emitter.statements)
-        node.op.to_c(emitter, graph.ins(node), graph.out(node))
-        out = graph.out(node)
-        body.append(f"    /* {index}: {node.op.kind} {_comment(node.name)} */")
-        body += [f"    {s}" for s in emitter.statements[start:]]
-        body.append(f"    TML_TRACE({index}, arena + {plan.offsets[out.name]}, {out.bytes}u);")
+    for group in plan.groups:
+        for index in range(group.first, group.last + 1):
+            node = graph.nodes[index]
+            body.append(f"    /* {index}: {node.op.kind} {_comment(node.name)} */")
+        if group.steps:
+            body += write_rows(emitter, graph, plan, group)
+        else:
+            body += _whole(emitter, graph, group.first)
     blob = emitter.finished_blob()
     structure = "\n".join([*emitter.shapes, *body])
     abi = int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "little")
@@ -58,6 +59,16 @@ def write_c(graph: Graph, plan: MemoryPlan, isa: str = "portable") -> CModel:
         f"{graph.name}_weights.c": _weights(graph.name, blob),
     }
     return CModel(files, blob, frozenset(emitter.kernels), abi)
+
+
+def _whole(emitter: CEmitter, graph: Graph, index: int) -> list[str]:
+    node = graph.nodes[index]
+    out = graph.out(node)
+    emitter.begin(index)
+    start = len(emitter.statements)
+    node.op.to_c(emitter, graph.ins(node), out)
+    lines = [f"    {s}" for s in emitter.statements[start:]]
+    return [*lines, f"    TML_TRACE({index}, {emitter.place(out)}, {out.bytes}u);"]
 
 
 def _comment(text: str) -> str:
