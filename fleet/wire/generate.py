@@ -14,7 +14,6 @@ from fleet.wire.schema import Enumeration, Member, MessageRule, Schema, read_sch
 from fleet.wire.topics import MESSAGES
 
 ROOT = Path(__file__).parent.parent.parent
-_INTEGERS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i32": 4}
 _LIMITS = {
     "u8": (0, 2**8 - 1),
     "u16": (0, 2**16 - 1),
@@ -139,13 +138,13 @@ def _hint(member: Member, enums: set[str]) -> str:
         "tstr": "str",
         "bstr": "bytes",
         "properties": "Mapping[str, int | float | bool | str]",
-    }.get(member.type) or ("int" if member.type in _INTEGERS else _camel(member.type))
+    }.get(member.type) or ("int" if member.type in _LIMITS else _camel(member.type))
     return f"tuple[{base}, ...]" if member.count else base
 
 
 def _python_field(member: Member, enums: set[str]) -> str:
     kinds = {"f32": "float", "tstr": "text", "bstr": "bytes", "i32": "int"}
-    if member.type in _INTEGERS:
+    if member.type in _LIMITS:
         low, high = _LIMITS[member.type]
         parts = [f'"{kinds.get(member.type, "uint")}"', str(low), f"{high:_}"]
     elif member.type in ("tstr", "bstr"):
@@ -167,8 +166,8 @@ _C_NOTE = f"/* SPDX-License-Identifier: Apache-2.0\n *\n * {_GENERATED}\n */\n"
 
 
 def _c_type(member: Member, enums: set[str]) -> str:
-    if member.type in _INTEGERS:
-        return f"{'int' if member.type == 'i32' else 'uint'}{_INTEGERS[member.type] * 8}_t"
+    if member.type in _LIMITS:
+        return f"{'int' if member.type == 'i32' else 'uint'}{member.type[1:]}_t"
     if member.type in enums:
         return "uint8_t"
     if member.type in ("tstr", "bstr", "properties"):
@@ -247,24 +246,20 @@ def _c_tables(schema: Schema) -> str:
 def _c_field(
     message: MessageRule, member: Member, enums: dict[str, Enumeration], links: dict[str, int]
 ) -> str:
-    low, high, link = member.low, member.high, 0
+    low, high = member.low, member.high
     struct = f"tml_{message.name}_t"
-    if member.type in _INTEGERS:
-        kind = "TML_KIND_INT" if member.type == "i32" else "TML_KIND_UINT"
-        size = str(_INTEGERS[member.type])
+    kinds = {"f32": "FLOAT", "bool": "BOOL", "tstr": "TEXT", "bstr": "BYTES", "i32": "INT32"}
+    if member.type in links:
+        kind, low = "MESSAGE", links[member.type]
     elif member.type in enums:
-        kind, size = "TML_KIND_ENUM", "1"
-        high = max(v.number for v in enums[member.type].values)
-    elif member.type in links:
-        kind, size, link = "TML_KIND_MESSAGE", f"sizeof(tml_{member.type}_t)", links[member.type]
+        kind, high = "ENUM", max(v.number for v in enums[member.type].values)
+    elif member.type in _LIMITS and member.type != "i32":
+        kind = f"UINT{member.type[1:]}"
     else:
-        names = {"f32": "FLOAT", "bool": "BOOL", "tstr": "TEXT", "bstr": "BYTES"}
-        kind = f"TML_KIND_{names.get(member.type, 'PROPERTIES')}"
-        size = f"sizeof({_c_type(member, set(enums))})"
-    if member.optional:
-        kind += " | TML_KIND_OPTIONAL"
+        kind = kinds.get(member.type, "PROPERTIES")
+    optional = " | TML_KIND_OPTIONAL" if member.optional else ""
     return (
-        f"{{{member.key}, {kind}, {size}, {member.count}, {low}, {link}, {high}, "
+        f"{{{member.key}, TML_KIND_{kind}{optional}, {member.count}, {low}, {high}, "
         f"offsetof({struct}, {member.name})}}"
     )
 
