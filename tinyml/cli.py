@@ -112,20 +112,55 @@ def export(
     weights: Annotated[
         Path | None, typer.Option(help="Your own weights for a zoo model (.npz, .pth).")
     ] = None,
+    learn: Annotated[
+        str | None,
+        typer.Option(help="Also write C that trains on the device: head, all, or LAYER,LAYER."),
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="Of --learn: sgd, or momentum (4 B more for each weight).")
+    ] = "sgd",
+    loss: Annotated[
+        str, typer.Option(help="What --learn minimises: cross-entropy, mse or bce.")
+    ] = "cross-entropy",
+    learn_ram: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bytes of RAM for learning: trains what is worth most in them."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Room for so many classes, to add some on the device.")
+    ] = None,
+    standardise: Annotated[
+        str, typer.Option(help="Of inputs on the device: off, warmup[:SAMPLES], ema[:SAMPLES].")
+    ] = "off",
+    rate: Annotated[float, typer.Option(help="Default learning rate of --learn.")] = 0.01,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compile in memory and say what would be made.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile MODEL to int8 TFLite, ONNX and C, verify them against each other, and report."""
-    from tinyml.export import check_replaceable, compile_model
+    from tinyml.export import check_replaceable, compile_model, make_learner_of
     from tinyml.export import export as run_export
+    from tinyml.learn import LearnOptions, Loss, Optimizer, choose, parse_standardise
     from tinyml.report import print_report
     from tinyml.source import need_samples, open_samples, open_source
     from tinyml.targets import load_target
 
     board = load_target(target)
     check_replaceable(out)
+    asked = None
+    if learn is not None:
+        mode, window = parse_standardise(standardise)
+        asked = LearnOptions(
+            learn,
+            choose(Optimizer, optimizer, "--optimizer"),
+            choose(Loss, loss, "--loss"),
+            learn_ram,
+            classes,
+            mode,
+            window,
+            rate,
+        )
     samples = open_samples(calibration, model, "calibration", weights)
     source = open_source(model, samples.shapes if samples else None, weights)
     if source.needs_calibration:
@@ -142,8 +177,11 @@ def export(
         if dry_run:
             few = samples.take(16) if samples else None
             made = compile_model(source, board, few, observer, progress)
+            learner = None if asked is None else make_learner_of(made, asked, few, board)
         else:
-            made_report = run_export(source, board, samples, held_out, out, observer, progress)
+            made_report = run_export(
+                source, board, samples, held_out, out, observer, progress, asked
+            )
     if dry_run:
         plan = {
             "model": source.name,
@@ -153,6 +191,8 @@ def export(
             "weights": len(made.c_model.weights),
             "out": str(out),
         }
+        if learner is not None:
+            plan["learn"] = learner.facts.to_json()
         if as_json:
             _print_json(plan)
         else:
@@ -161,11 +201,18 @@ def export(
                 f"{plan['arena']:,} B, weights {plan['weights']:,} B. Nothing was written; "
                 f"{out} would be made."
             )
+            if learner is not None:
+                facts = learner.facts
+                print(
+                    f"Learning: {facts.weight_count:,} trained weights, RAM {facts.ram_bytes:,} B "
+                    f"(state {facts.state_bytes:,}, work {facts.work_bytes:,})."
+                )
     elif as_json:
         _print_json(made_report)
     else:
         print_report(made_report, Console())
-        print(f"{out}/: model.tflite  model.onnx  c/  report.html  report.json")
+        extra = "  learn/" if asked else ""
+        print(f"{out}/: model.tflite  model.onnx  c/{extra}  report.html  report.json")
 
 
 @app.command()

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.errors import TargetError, TinymlError
+from tinyml.errors import LearnError, TargetError, TinymlError
 from tinyml.importers.onnx import import_onnx
 from tinyml.ir.graph import Graph
+from tinyml.learn import Learner, LearnOptions
+from tinyml.learn.export import LearnData, export_learner, learner_of
 from tinyml.measure import (
     count_instructions,
     float_accuracy,
@@ -49,6 +51,8 @@ REPORT = "report.json"
 # Samples beyond these change neither ranges nor confidence, only waiting time.
 CALIBRATION_SAMPLES = 256
 VERIFICATION_SAMPLES = 200
+# Enough to compare gradients, and to tell which channels are worth training.
+LEARN_SAMPLES = 16
 RANDOM_SAMPLES = 16
 
 
@@ -116,6 +120,7 @@ def export(
     out: Path,
     observer: str = "minmax",
     progress: Progress = silent,
+    learn: LearnOptions | None = None,
 ) -> dict[str, Any]:
     """Compiles, writes, verifies and reports.
 
@@ -128,6 +133,7 @@ def export(
         out: folder to make. It appears only when everything was verified.
         observer: how ranges are chosen.
         progress: told of each stage.
+        learn: also write C that goes on learning on the device.
 
     Returns:
         The report, as written to report.json.
@@ -138,10 +144,13 @@ def export(
     check_replaceable(out)
     used = None if calibration is None else calibration.take(CALIBRATION_SAMPLES)
     made = compile_model(source, target, used, observer, progress)
+    learner = None if learn is None else make_learner_of(made, learn, test or used, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        report = _write_and_verify(source, target, used, test, made, observer, work, progress)
+        report = _write_and_verify(
+            source, target, used, test, made, learner, observer, work, progress
+        )
         (work / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         (work / "report.html").write_text(render_html(report), encoding="utf-8")
         if out.exists():
@@ -167,6 +176,7 @@ def _write_and_verify(
     calibration: Samples | None,
     test: Samples | None,
     made: Compiled,
+    learner: Learner | None,
     observer: str,
     work: Path,
     progress: Progress,
@@ -206,6 +216,18 @@ def _write_and_verify(
             )
         program = build_program(work / "c", made.graph.name, target, build / "size")
         counted = count_instructions(made.c_graph, work / "c", target, feeds[0], build / "count")
+        learned = None
+        if learner is not None:
+            data = _learn_data(made, test or calibration)
+            learned = export_learner(
+                learner,
+                data,
+                target,
+                work / "learn",
+                build / "learn",
+                counted.inference,
+                progress,
+            )
         accuracy = None
         if test is not None and test.labels is not None:
             accuracy = {
@@ -215,7 +237,7 @@ def _write_and_verify(
                 "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
             }
     _check_linked(target, program.memory.flash, program.memory.arena + (counted.stack_bytes or 0))
-    return build_report(
+    report = build_report(
         source=source,
         target=target,
         compiled=made,
@@ -229,6 +251,30 @@ def _write_and_verify(
         accuracy=accuracy,
         files=_digests(work),
     )
+    return report if learned is None else {**report, "learn": learned}
+
+
+def make_learner_of(
+    made: Compiled, options: LearnOptions, samples: Samples | None, target: Target
+) -> Learner:
+    """The learner of a compiled model.
+
+    Raises:
+        LearnError: it cannot be made as asked, or the model came as int8.
+        TargetError: it needs more RAM than the target has.
+    """
+    if made.float_graph is None:
+        raise LearnError(
+            "an int8 .tflite holds no float weights to train", "Export the float model."
+        )
+    return learner_of(made.float_graph, made.graph, options, _learn_data(made, samples), target)
+
+
+def _learn_data(made: Compiled, samples: Samples | None) -> LearnData:
+    assert made.float_graph is not None and samples is not None
+    some = samples.take(LEARN_SAMPLES)
+    name = made.float_graph.inputs[0]
+    return LearnData([f[name] for f in some.fit(made.float_graph)], some.labels)
 
 
 def boards(target: Target) -> Sequence[Target]:

@@ -9,7 +9,7 @@ Fisher information): to first order, what one step of SGD on it lowers the loss 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +21,6 @@ from tinyml.learn.program import Kind, Layer, Program
 from tinyml.learn.reference import forward, gradient, outputs_of
 from tinyml.learn.writer import Backbone, state_bytes, work_layout
 
-# The features of real samples.
-Activity = Sequence[Array] | Callable[[], Sequence[Array]]
 Choice = dict[str, tuple[tuple[int, int], tuple[int, int]]]
 _SAMPLES = 16
 
@@ -35,9 +33,12 @@ def ram_bytes(program: Program, options: LearnOptions, backbone: Backbone | None
 
 
 def fit_ram(
-    program: Program, options: LearnOptions, backbone: Backbone | None, activity: Activity | None
+    program: Program, options: LearnOptions, backbone: Backbone | None, samples: Sequence[Array]
 ) -> Program:
     """The program that trains what is worth most within ``options.ram``.
+
+    Args:
+        samples: features of real samples; without any, every weight is worth the same.
 
     Rows of a layer are one contiguous run, so that they stay one matrix. Every depth is tried:
     the further back training reaches, the less RAM is left for rows.
@@ -49,7 +50,7 @@ def fit_ram(
     whole = ram_bytes(program, options, backbone)
     if whole <= options.ram:
         return program
-    worth = _worth(program, activity)
+    worth = _worth(program, samples)
     layers = [layer for layer in program.layers if layer.is_trained]
     best: tuple[float, Program] | None = None
     smallest: tuple[int, str] | None = None
@@ -137,14 +138,12 @@ def _grown(
     return ((first, last + 1), biases), float(right)
 
 
-def _worth(program: Program, activity: Activity | None) -> dict[str, tuple[Array, float]]:
+def _worth(program: Program, samples: Sequence[Array]) -> dict[str, tuple[Array, float]]:
     """By layer: worth of each row, and of all biases."""
-    features = activity() if callable(activity) else activity
     total = np.zeros(program.weight_count)
     vector = program.vector().astype(float)
     rng = np.random.default_rng(0)
-    samples = list(features or [])[:_SAMPLES]
-    for sample in samples:
+    for sample in samples[:_SAMPLES]:
         total += (
             gradient(program, vector, sample, _drawn(program, vector, sample, rng)).gradient ** 2
         )

@@ -7,6 +7,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from tinyml.errors import TargetError, TinymlError
 from tinyml.ir.tensor import Array
-from tinyml.learn.learner import Learner, write_learn_folder
+from tinyml.learn.learner import Facts
 from tinyml.learn.native import STATUS, State, Stepped
 from tinyml.learn.options import Loss
 from tinyml.runtimes.build import COMMON, WARNINGS, Program, firmware_root, port_sources, read_map
@@ -56,8 +57,12 @@ class LearnProgram:
     memory: LearnMemory
 
 
-def build_learner(learner: Learner, target: Target, folder: Path) -> LearnProgram:
+def build_learner(facts: Facts, source: Path, target: Target, folder: Path) -> LearnProgram:
     """Compiles a learner with the learning harness.
+
+    Args:
+        source: its C folder.
+        folder: where objects, image and map go; created.
 
     Raises:
         ToolMissingError: the compiler is not installed.
@@ -65,10 +70,8 @@ def build_learner(learner: Learner, target: Target, folder: Path) -> LearnProgra
     """
     compiler = require_tool(target.compiler, target.packages)
     root = firmware_root()
-    source = folder / "c"
-    if not source.exists():
-        write_learn_folder(learner, source)
-    name = learner.name
+    folder.mkdir(parents=True, exist_ok=True)
+    name = facts.name
     include = [f"-I{source}", f"-I{root / 'ports' / 'common'}"]
     flags = [*target.flags, *COMMON, *WARNINGS, *include]
     flags += [f"-DTML_MODEL_NAME={name}", f'-DTML_MODEL_HEADER="{name}_learn.h"']
@@ -78,8 +81,9 @@ def build_learner(learner: Learner, target: Target, folder: Path) -> LearnProgra
     jobs += [(p, f"learn_{p.stem}.o") for p in sorted(source.glob("runtime/*.c"))]
     jobs += [(p, f"port_{p.stem}.o") for p in port_sources(root, target)]
     jobs.append((root / "harness" / "learn.c", "port_main.o"))
-    for path, made in jobs:
-        run_tool([compiler, *flags, "-c", str(path), "-o", str(folder / made)])
+    with ThreadPoolExecutor() as pool:
+        commands = [[compiler, *flags, "-c", str(p), "-o", str(folder / o)] for p, o in jobs]
+        list(pool.map(run_tool, commands))
     image, link_map = folder / f"{name}.elf", folder / f"{name}.map"
     link = [compiler, *target.flags, *(str(folder / made) for _, made in jobs), "-o", str(image)]
     link += ["-Wl,--gc-sections", f"-Wl,-Map={link_map}"]
@@ -99,14 +103,14 @@ def build_learner(learner: Learner, target: Target, folder: Path) -> LearnProgra
             "Give --learn-ram, or a target with more memory.",
         ) from None
     program = Program(image, read_map(link_map, name))
-    return LearnProgram(program, _memory(link_map, learner))
+    return LearnProgram(program, _memory(link_map, facts))
 
 
 _PLACED = re.compile(r"^ (\.[\w.$-]+)?\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (\S+\.o(?:bj)?\)?)$")
 _NAME_ONLY = re.compile(r"^ (\.[\w.$-]+)$")
 
 
-def _memory(link_map: Path, learner: Learner) -> LearnMemory:
+def _memory(link_map: Path, facts: Facts) -> LearnMemory:
     text = link_map.read_text(errors="replace")
     code = weights = 0
     section = ""
@@ -124,7 +128,7 @@ def _memory(link_map: Path, learner: Learner) -> LearnMemory:
             weights += size
         elif owner.startswith(("model_", "learn_")) or "libgcc" in placed[3]:
             code += size
-    return LearnMemory(code, weights, learner.c.state_bytes, learner.c.work_bytes)
+    return LearnMemory(code, weights, facts.state_bytes, facts.work_bytes)
 
 
 @dataclass
@@ -135,10 +139,10 @@ class Session:
     reply.
 
     Args:
-        learner: whose program it is.
+        facts: of the learner whose program it is.
     """
 
-    learner: Learner
+    facts: Facts
     _commands: list[bytes] = field(default_factory=list)
     _readers: list[Callable[[memoryview], tuple[object, int]]] = field(default_factory=list)
     _marked: list[int] = field(default_factory=list)
@@ -149,9 +153,9 @@ class Session:
         return len(self._readers) - 1
 
     def _target(self, target: int | Array) -> bytes:
-        if self.learner.program.loss is Loss.CROSS_ENTROPY:
+        if self.facts.loss is Loss.CROSS_ENTROPY:
             return struct.pack("<i", int(np.asarray(target)))
-        values = np.zeros(self.learner.program.capacity, "<f4")
+        values = np.zeros(self.facts.capacity, "<f4")
         given = np.ravel(np.asarray(target))
         values[: len(given)] = given
         return values.tobytes()
@@ -204,24 +208,24 @@ class Session:
         return self._add(struct.pack("<i", 10), _state)
 
     def _stepped(self, data: memoryview) -> tuple[object, int]:
-        count = self.learner.program.capacity
+        count = self.facts.capacity
         status, loss = struct.unpack_from("<if", data)
         outputs = np.frombuffer(data, "<f4", count, 8).copy()
         return Stepped(STATUS[status], loss, outputs), 8 + 4 * count
 
     def _predicted(self, data: memoryview) -> tuple[object, int]:
-        count = self.learner.program.capacity
+        count = self.facts.capacity
         (status,) = struct.unpack_from("<i", data)
         outputs = np.frombuffer(data, "<f4", count, 4).copy()
         return Stepped(STATUS[status], float("nan"), outputs), 4 + 4 * count
 
     def _gradient(self, data: memoryview) -> tuple[object, int]:
-        count = self.learner.c.weight_count
+        count = self.facts.weight_count
         status, loss = struct.unpack_from("<if", data)
         return (STATUS[status], loss, np.frombuffer(data, "<f4", count, 8).copy()), 8 + 4 * count
 
     def _weights(self, data: memoryview) -> tuple[object, int]:
-        count = self.learner.c.weight_count
+        count = self.facts.weight_count
         return np.frombuffer(data, "<f4", count, 4).copy(), 4 + 4 * count
 
     def run(self, built: LearnProgram, target: Target, *, count: bool = False) -> Played:

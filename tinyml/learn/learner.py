@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from tinyml.errors import LearnError
+from tinyml.ir.execute import run
 from tinyml.ir.graph import Graph
 from tinyml.ir.tensor import Array, DType
-from tinyml.learn.budget import Activity, fit_ram
-from tinyml.learn.options import LearnOptions, Standardise
+from tinyml.learn.budget import fit_ram
+from tinyml.learn.options import LearnOptions, Loss, Standardise
 from tinyml.learn.program import Program, build_program
 from tinyml.learn.split import Split, split
 from tinyml.learn.writer import Backbone, CLearner, write_learner
@@ -19,6 +22,46 @@ from tinyml.passes import C_PASSES, run_passes
 from tinyml.plan import plan_memory
 from tinyml.runtimes.build import firmware_root
 from tinyml.writers.c import write_c
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a program that drives a learner must know of it.
+
+    Args:
+        name: a C identifier.
+        loss: decides what a target is.
+        inputs: values of one sample, in the graph's layout.
+        outputs, capacity: of the network, and with room for more classes.
+        weight_count: trained values.
+        state_bytes, work_bytes: RAM.
+        abi: of saved states and weights.
+    """
+
+    name: str
+    loss: Loss
+    inputs: int
+    outputs: int
+    capacity: int
+    weight_count: int
+    state_bytes: int
+    work_bytes: int
+    abi: int
+
+    @property
+    def ram_bytes(self) -> int:
+        """State and work."""
+        return self.state_bytes + self.work_bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """For report.json."""
+        return {**asdict(self), "loss": self.loss.value, "abi": f"{self.abi:016x}"}
+
+    @staticmethod
+    def from_json(table: dict[str, Any]) -> Facts:
+        """The inverse of `to_json`; other keys are passed over."""
+        known = {f.name: table[f.name] for f in fields(Facts)}
+        return Facts(**{**known, "loss": Loss(table["loss"]), "abi": int(table["abi"], 16)})
 
 
 @dataclass(frozen=True)
@@ -43,21 +86,28 @@ class Learner:
     c: CLearner
 
     @property
-    def ram_bytes(self) -> int:
-        """State and work."""
-        return self.c.state_bytes + self.c.work_bytes
-
-    @property
-    def inputs(self) -> int:
-        """Values of one sample."""
-        return self.program.elements(0) if self.backbone is None else self.backbone.inputs
+    def facts(self) -> Facts:
+        """What programs that drive it need."""
+        inputs = self.program.elements(0) if self.backbone is None else self.backbone.inputs
+        return Facts(
+            self.name,
+            self.program.loss,
+            inputs,
+            self.program.outputs,
+            self.program.capacity,
+            self.c.weight_count,
+            self.c.state_bytes,
+            self.c.work_bytes,
+            self.c.abi,
+        )
 
 
 def make_learner(
     float_graph: Graph,
     options: LearnOptions,
     quantised: Graph | None = None,
-    activity: Activity | None = None,
+    activity: Sequence[Array] | None = None,
+    isa: str = "portable",
 ) -> Learner:
     """A learner of a float graph.
 
@@ -65,7 +115,9 @@ def make_learner(
         float_graph: after the float passes.
         options: what learns, how, in how much RAM.
         quantised: the int8 graph of the same network; needed when layers stay frozen in int8.
-        activity: real samples that tell which channels are worth training, for ``options.ram``.
+        activity: real samples in the graph's layout that tell which channels are worth training,
+            for ``options.ram``; a few are enough.
+        isa: of the target, for the backbone's kernels.
 
     Raises:
         LearnError: see `split`, `build_program`, `fit_ram`; or a choice that does not go together.
@@ -81,14 +133,15 @@ def make_learner(
                 "standardisation on the device needs a network that learns from its input on",
                 "Use --learn all, or standardise before the model.",
             )
-        backbone, backbone_graph = _backbone(quantised, cut)
+        backbone, backbone_graph = _backbone(quantised, cut, isa)
     if options.ram is not None:
-        program = fit_ram(program, options, backbone, activity)
+        samples = [features_of(cut, backbone_graph, s) for s in activity or ()]
+        program = fit_ram(program, options, backbone, samples)
     c = write_learner(float_graph.name, program, options, backbone)
     return Learner(float_graph.name, options, cut, program, backbone, backbone_graph, c)
 
 
-def _backbone(quantised: Graph, cut: Split) -> tuple[Backbone, Graph]:
+def _backbone(quantised: Graph, cut: Split, isa: str) -> tuple[Backbone, Graph]:
     """The nodes of the int8 graph up to the features, as C."""
     graph = quantised.copy()
     graph.name = f"{quantised.name}_backbone"
@@ -102,8 +155,8 @@ def _backbone(quantised: Graph, cut: Split) -> tuple[Backbone, Graph]:
             "Train from an earlier or later layer.",
         )
     c_graph = run_passes(graph, C_PASSES)
-    plan = plan_memory(c_graph)
-    model = write_c(c_graph, plan)
+    plan = plan_memory(c_graph, isa)
+    model = write_c(c_graph, plan, isa)
     at = plan.offsets[cut.features]
     inputs = c_graph.tensors[c_graph.inputs[0]].elements
     made = Backbone(model, c_graph.name, plan.arena_bytes, (at, at + features.bytes), inputs)
@@ -143,15 +196,12 @@ def write_learn_folder(learner: Learner, folder: Path) -> None:
     )
 
 
-def features_of(learner: Learner, sample: Array) -> Array:
+def features_of(cut: Split, backbone: Graph | None, sample: Array) -> Array:
     """What the float part reads for one float input of the graph's layout: the sample itself, or
     the dequantised output of the backbone's integer reference."""
-    if learner.backbone_graph is None:
+    if backbone is None:
         return sample
-    from tinyml.ir.execute import run
-
-    graph = learner.backbone_graph
-    name = graph.inputs[0]
-    quantised = graph.tensors[name].q.quantise(sample)
-    out = graph.tensors[learner.cut.features]
-    return out.q.dequantise(run(graph, {name: quantised})[out.name])
+    name = backbone.inputs[0]
+    quantised = backbone.tensors[name].q.quantise(sample)
+    out = backbone.tensors[cut.features]
+    return out.q.dequantise(run(backbone, {name: quantised})[out.name])

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import ctypes
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from tinyml.errors import LearnError
 from tinyml.ir.tensor import Array
-from tinyml.learn.learner import Learner, write_learn_folder
+from tinyml.learn.learner import Facts, Learner, write_learn_folder
 from tinyml.learn.options import Loss
 from tinyml.runtimes.build import COMMON, WARNINGS, firmware_root
 from tinyml.runtimes.process import require_tool, run_tool
@@ -88,22 +86,23 @@ class Stepped:
 
 
 def compile_native(
-    learner: Learner,
+    name: str,
     folder: Path,
     flags: Sequence[str] = ("-O2",),
     runtime: Path | None = None,
 ) -> Path:
-    """Builds the learner's C as a shared library in ``folder``.
+    """Builds a learner's C as a shared library.
 
     Args:
+        name: the learner's.
+        folder: where its C is, in ``c``, and the library goes.
         flags: optimisation and sanitizers.
         runtime: the object that `compile_runtime` made with the same flags, to save compiling
             the same sources for each of many learners.
     """
     compiler = require_tool("cc", ["gcc"])
     source = folder / "c"
-    write_learn_folder(learner, source)
-    library = folder / f"{learner.name}_learn.so"
+    library = folder / f"{name}_learn.so"
     files = sorted(source.glob("*.c"))
     rest = sorted(source.glob("runtime/*.c"))
     files += rest if runtime is None else [p for p in rest if p.name.startswith("kernel_")]
@@ -111,6 +110,17 @@ def compile_native(
     command += [str(p) for p in files] + ([] if runtime is None else [str(runtime)])
     run_tool([*command, "-o", str(library)])
     return library
+
+
+def load_native(
+    learner: Learner,
+    folder: Path,
+    flags: Sequence[str] = ("-O2",),
+    runtime: Path | None = None,
+) -> NativeLearner:
+    """Writes, compiles and loads a learner; ``folder`` must outlive its first use."""
+    write_learn_folder(learner, folder / "c")
+    return NativeLearner(learner.facts, compile_native(learner.name, folder, flags, runtime))
 
 
 def compile_runtime(folder: Path, flags: Sequence[str] = ("-O2",)) -> Path:
@@ -128,42 +138,26 @@ class NativeLearner:
     """One learner with its own state; many may share a compiled library.
 
     Args:
-        learner: what was generated.
-        library: made by `compile_native`; compiled into a temporary folder when left out.
+        facts: of the learner.
+        library: made by `compile_native`.
     """
 
-    def __init__(self, learner: Learner, library: Path | None = None) -> None:
-        self.learner = learner
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if library is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="tinyml-learn-")
-            library = compile_native(learner, Path(self._folder.name))
+    def __init__(self, facts: Facts, library: Path) -> None:
+        self.facts = facts
         self.c = ctypes.CDLL(str(library))
         self.c.tml_learn_weights.restype = ctypes.POINTER(ctypes.c_float)
         self.c.tml_learn_output.restype = ctypes.POINTER(ctypes.c_float)
         self.c.tml_learn_state.restype = ctypes.POINTER(State)
         self._memory = [
-            np.zeros(size + 16, np.uint8) for size in (learner.c.state_bytes, learner.c.work_bytes)
+            np.zeros(size + 16, np.uint8) for size in (facts.state_bytes, facts.work_bytes)
         ]
         aligned = [a.ctypes.data + -a.ctypes.data % 16 for a in self._memory]
         self.handle = Handle()
-        self.model = ctypes.addressof(ctypes.c_char.in_dll(self.c, f"{learner.name}_learn"))
+        self.model = ctypes.addressof(ctypes.c_char.in_dll(self.c, f"{facts.name}_learn"))
         status = self.c.tml_learn_init(
             ctypes.byref(self.handle), *(ctypes.c_void_p(p) for p in (self.model, *aligned))
         )
         assert STATUS[status] == "OK"
-
-    def __enter__(self) -> NativeLearner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
 
     @property
     def me(self) -> object:
@@ -179,7 +173,7 @@ class NativeLearner:
     @property
     def weights(self) -> Array:
         """Trained weights, float32 (count,); a copy."""
-        count = self.learner.c.weight_count
+        count = self.facts.weight_count
         pointer = self.c.tml_learn_weights(self.me)
         return np.ctypeslib.as_array(pointer, (count,)).copy() if count else np.zeros(0, np.float32)
 
@@ -197,17 +191,16 @@ class NativeLearner:
 
     def target(self, target: int | Array) -> tuple[CTarget, Array | None]:
         """A target as C takes it, with the array that must outlive it."""
-        if self.learner.program.loss is Loss.CROSS_ENTROPY:
+        if self.facts.loss is Loss.CROSS_ENTROPY:
             return CTarget(int(np.asarray(target)), None), None
         values = np.ascontiguousarray(np.ravel(target), np.float32)
         return CTarget(0, values.ctypes.data), values
 
     def _sample(self, sample: Array) -> Array:
         array = np.ascontiguousarray(np.ravel(sample), np.float32)
-        if len(array) != self.learner.inputs:
+        if len(array) != self.facts.inputs:
             raise LearnError(
-                f"a sample has {len(array)} values, '{self.learner.name}' takes "
-                f"{self.learner.inputs}"
+                f"a sample has {len(array)} values, '{self.facts.name}' takes {self.facts.inputs}"
             )
         return array
 
@@ -237,7 +230,7 @@ class NativeLearner:
         array = self._sample(sample)
         c_target, kept = self.target(target)
         loss = ctypes.c_float()
-        found = np.zeros(self.learner.c.weight_count, np.float32)
+        found = np.zeros(self.facts.weight_count, np.float32)
         status = self.c.tml_learn_gradient(
             self.me,
             ctypes.c_void_p(array.ctypes.data),

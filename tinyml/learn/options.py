@@ -6,8 +6,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from tinyml.errors import LearnError
+
+_Choice = TypeVar("_Choice", bound=Enum)
 
 
 class Loss(Enum):
@@ -78,6 +81,19 @@ class LearnOptions:
             raise LearnError(
                 f"a window of {self.window} samples has no variance", "Take 2 or more."
             )
+
+
+def choose(kind: type[_Choice], text: str, option: str) -> _Choice:
+    """The member of an enumeration that a user named.
+
+    Raises:
+        LearnError: none; lists them.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        known = ", ".join(str(member.value) for member in kind)
+        raise LearnError(f"{option} cannot be '{text}'", f"Known: {known}.") from None
 
 
 def parse_standardise(text: str) -> tuple[Standardise, int]:

@@ -45,6 +45,46 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         )
     console.print(facts)
     print_checks(report["checks"], report["verified_on"], console)
+    if "learn" in report:
+        print_learning(report["learn"], report["target"], console)
+
+
+def print_learning(learn: dict[str, Any], target: dict[str, Any], console: Console) -> None:
+    """Prints what learning on the device takes."""
+    trained = [x["name"] for x in learn["layers"] if x["trained"]]
+    console.print(
+        f"[bold]Learning[/] {learn['weight_count']:,} weights of {', '.join(trained)}: "
+        f"{learn['loss']}, {learn['optimizer']}"
+    )
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    ram = learn["state_bytes"] + learn["work_bytes"]
+    facts.add_row(
+        "RAM",
+        _used(ram, target["ram_bytes"]),
+        f"state {learn['state_bytes']:,} B, work {learn['work_bytes']:,} B",
+    )
+    facts.add_row(
+        "Flash",
+        f"{learn['code_bytes'] + learn['weights_bytes']:,} B",
+        f"weights {learn['weights_bytes']:,} B, code {learn['code_bytes']:,} B",
+    )
+    counted = learn["instructions"]
+    if counted:
+        more = ""
+        if counted.get("int8_inference"):
+            more = (
+                f", {100 * (counted['step'] / counted['int8_inference'] - 1):+.1f} % against int8"
+            )
+            more += " inference alone"
+        facts.add_row(
+            "Instructions",
+            f"{counted['step']:,}",
+            f"to learn one sample; to predict {counted['predict']:,}{more}",
+        )
+    worst = max(c["max_error"] for c in learn["checks"])
+    where = ", ".join(c["runtime"].removeprefix("gradient, C on ") for c in learn["checks"])
+    facts.add_row("Gradient", f"{worst:.1e}", f"largest relative difference, C on {where}")
+    console.print(facts)
 
 
 def _used(value: int, limit: int) -> str:

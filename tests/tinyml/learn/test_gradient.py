@@ -22,7 +22,7 @@ from tests.tinyml.learn.networks import (
 from tinyml.ir.execute import outputs
 from tinyml.learn import LearnOptions, Loss, make_learner
 from tinyml.learn.firmware import Session, build_learner
-from tinyml.learn.native import NativeLearner, compile_native, compile_runtime
+from tinyml.learn.native import compile_runtime, load_native
 from tinyml.learn.reference import gradient
 from tinyml.targets import load_target
 
@@ -59,8 +59,7 @@ def test_gradient_equals_autograd(runtime: Path, kind: str, seed: int, loss: Los
     assert relative(reference.gradient, expected) < 1e-9
 
     with tempfile.TemporaryDirectory() as folder:
-        library = compile_native(learner, Path(folder), SANITIZED, runtime)
-        native = NativeLearner(learner, library)
+        native = load_native(learner, Path(folder), SANITIZED, runtime)
         seen, found = native.gradient(sample, target)
     assert seen == pytest.approx(value, rel=BOUND, abs=1e-6)
     assert relative(found, expected) < BOUND
@@ -71,7 +70,7 @@ def test_outputs_equal_the_float_graph(runtime: Path, kind: str, tmp_path: Path)
     graph = random_graph(7, kind)
     sample = sample_for(graph, np.random.default_rng(0))
     learner = make_learner(graph, LearnOptions("all", loss=Loss.MSE))
-    native = NativeLearner(learner, compile_native(learner, tmp_path, SANITIZED, runtime))
+    native = load_native(learner, tmp_path, SANITIZED, runtime)
     seen = native.predict(sample)
     assert seen.status == "OK"
     np.testing.assert_allclose(
@@ -87,8 +86,8 @@ def test_boards_compute_the_same_bits(runtime: Path, kind: str, tmp_path: Path):
     graph = random_graph(11, kind)
     rng = np.random.default_rng(1)
     learner = make_learner(graph, LearnOptions("all", rate=0.05))
-    native = NativeLearner(learner, compile_native(learner, tmp_path / "host", SANITIZED, runtime))
-    session = Session(learner)
+    native = load_native(learner, tmp_path / "host", SANITIZED, runtime)
+    session = Session(learner.facts)
     samples = [
         (sample_for(graph, rng), target_for(Loss.CROSS_ENTROPY, native.state.outputs, rng))
         for _ in range(5)
@@ -96,7 +95,7 @@ def test_boards_compute_the_same_bits(runtime: Path, kind: str, tmp_path: Path):
     first = session.gradient(*samples[0])
     steps = [session.step(x, y) for x, y in samples]
     last = session.weights()
-    built = build_learner(learner, target, tmp_path / "board")
+    built = build_learner(learner.facts, tmp_path / "host" / "c", target, tmp_path / "board")
     played = session.run(built, target)
 
     _, expected = torch_gradient(graph, Loss.CROSS_ENTROPY, *samples[0])
