@@ -12,7 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fleet.commands.device import device_app, telemetry_app, twin_app
+from fleet.commands.group import group_app
+from fleet.commands.model import model_app
+from fleet.commands.operate import audit_app, init, key_app, serve
+from fleet.commands.rollout import rollout_app
 from fleet.domain.match import Capacity, Fit, Requirements, match
+from fleet.errors import FleetError
 from tinyml import TinymlError, list_targets, read_report
 
 app = typer.Typer(
@@ -20,6 +26,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command("init")(init)
+app.command("serve")(serve)
+app.add_typer(device_app, name="device")
+app.add_typer(group_app, name="group")
+app.add_typer(twin_app, name="twin")
+app.add_typer(telemetry_app, name="telemetry")
+app.add_typer(model_app, name="model")
+app.add_typer(rollout_app, name="rollout")
+app.add_typer(audit_app, name="audit")
+app.add_typer(key_app, name="key")
 
 
 @app.callback()
@@ -31,7 +47,7 @@ def main() -> None:
     """Runs the command; errors a user can cause end it with status 1 and one clear message."""
     try:
         app()
-    except TinymlError as error:
+    except (TinymlError, FleetError) as error:
         console = Console(stderr=True, highlight=False, markup=False)
         console.print(f"error: {error.message}", soft_wrap=True)
         if error.hint:
@@ -77,3 +93,7 @@ def _verdict(fit: Fit) -> str:
         if missing
     ]
     return ", ".join(lacks)
+
+
+if __name__ == "__main__":
+    main()

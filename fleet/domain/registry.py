@@ -90,7 +90,12 @@ class Refuse:
     why: str
 
 
-Effect = Note | Refuse
+@dataclass(frozen=True)
+class Ignore:
+    """The message is in order and comes too late to mean anything."""
+
+
+Effect = Note | Refuse | Ignore
 
 
 def step(device: Device, event: Event, now: float) -> tuple[Device, tuple[Effect, ...]]:
@@ -129,7 +134,7 @@ def step(device: Device, event: Event, now: float) -> tuple[Device, tuple[Effect
             if online:
                 return replace(device, online=True, boot_id=boot_id, last_seen=now), ()
             if device.boot_id not in (None, boot_id):
-                return device, (Refuse("the will of an earlier boot"),)
+                return device, (Ignore(),)
             return replace(device, online=False, boot_id=boot_id), ()
         case Seen(boot_id):
             if device.boot_id not in (None, boot_id):

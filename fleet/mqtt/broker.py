@@ -31,6 +31,7 @@ WORKER = "fleet-server"
 # Messages kept for one client that is away or slow: the server's workers need room.
 QUEUE = 1_000_000
 START_S = 20
+STOP_S = 20
 
 
 def write_files(home: Home, verifiers: Iterable[tuple[str, str]]) -> None:
@@ -137,6 +138,8 @@ class Broker:
         Raises:
             FleetError: it is not installed, or does not come up; its last words are in the message.
         """
+        if reload(self._home):
+            return  # of a server that was killed: devices need not notice
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
         if program is None:
             raise FleetError("mosquitto is not installed", "apt-get install mosquitto")
@@ -166,20 +169,33 @@ class Broker:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and self._process.poll() is None
+        if self._process is not None:
+            return self._process.poll() is None
+        return running(self._home) is not None
 
     def stop(self) -> None:
-        """Ends the process this object started; it saves its sessions."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+        """Ends the process; it saves its sessions."""
+        number = running(self._home) if self._process is None else self._process.pid
+        if number is not None and self.alive:
+            os.kill(number, signal.SIGTERM)
+            end = time.monotonic() + STOP_S
+            while self.alive and time.monotonic() < end:
+                time.sleep(0.05)
+            if self.alive:
+                os.kill(number, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+
+def running(home: Home) -> int | None:
+    """The process id of the managed broker, None when it does not run."""
+    try:
+        number = int((home.broker / "mosquitto.pid").read_text("ascii"))
+        command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return number if str(home.broker / "mosquitto.conf").encode() in command else None
 
 
 def reload(home: Home) -> bool:
@@ -188,14 +204,10 @@ def reload(home: Home) -> bool:
     Returns:
         Whether one is running.
     """
-    path = home.broker / "mosquitto.pid"
-    try:
-        number = int(path.read_text("ascii"))
-        if "mosquitto" not in Path(f"/proc/{number}/comm").read_text("ascii"):
-            return False
-        os.kill(number, signal.SIGHUP)
-    except (OSError, ValueError):
+    number = running(home)
+    if number is None:
         return False
+    os.kill(number, signal.SIGHUP)
     return True
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ from fleet.keys import Authority, new_password, password_verifier
 from fleet.mqtt import broker
 from fleet.store import audit, devices, queues, rollouts, schema, twins
 from fleet.store.audit import Entry
+from fleet.wire import topics
+from fleet.wire.messages import RpcCommand, RpcRequest
 
 Kind = Literal["password", "certificate"]
+# A device that is away for longer is not asked.
+CALL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -334,3 +339,31 @@ def presence_row(device_id: int, device: registry.Device) -> dict[str, Any]:
         "boot_id": device.boot_id,
         "last_seen": device.last_seen,
     }
+
+
+def call(home: Home, tenant: str, name: str, command: str, actor: str) -> int:
+    """Asks a device to do something; its answer comes to the audit trail.
+
+    Args:
+        command: ping, rebirth, report, reboot or forget_adaptation.
+
+    Returns:
+        The number of the call, which the answer repeats.
+
+    Raises:
+        NotFoundError, InvalidError: there is no such device or command.
+    """
+    try:
+        chosen = RpcCommand[command.upper().replace("-", "_")]
+    except KeyError:
+        known = ", ".join(c.name.lower() for c in RpcCommand)
+        raise InvalidError(f"devices know no {command}", f"They know {known}.") from None
+    number = secrets.randbits(32)
+    with home.store.write() as connection:
+        find(connection, tenant, name)
+        request = RpcRequest(call=number, command=chosen)
+        topic = topics.down(tenant, name, "rpc")
+        queues.put_outgoing(connection, [queues.Outgoing(topic, request.encode(), CALL_S)])
+        detail = {"command": chosen.name.lower(), "call": number}
+        audit.append(connection, [Entry("device.called", f"device/{name}", actor, tenant, detail)])
+    return number
