@@ -69,3 +69,9 @@ def channel_quads(rows: Array, taps: int) -> Array:
     pairs = channel_pairs(padded(rows, 4, 0), taps)
     quads = pairs.reshape(-1, 2, *pairs.shape[1:]).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(quads)
+
+
+def paired_taps(rows: Array) -> Array:
+    """Each four weights of a row as one word: bytes 0 2 1 3, rows padded to whole words."""
+    full = padded(rows, 4, rows.ndim - 1).astype(np.int8)
+    return np.ascontiguousarray(full.reshape(*full.shape[:-1], -1, 4)[..., _PAIRED_TAPS])

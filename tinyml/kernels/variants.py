@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from tinyml.ir.tensor import Array
 from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.pack import (
     channel_pairs,
     channel_quads,
+    paired_taps,
     portable_parts,
     requantisation_groups,
 )
@@ -160,9 +163,66 @@ class DspFullyConnected(Variant):
         return [requantisation_groups(layer, 4), channel_quads(layer.rows, 8)]
 
 
+class DspDepthwise(Variant):
+    """Four channels at a time are spread to planes of int16, whose neighbouring taps are pairs."""
+
+    isa = "dsp"
+    kind = DEPTHWISE
+    kernel = "tml_depthwise_conv2d_s8_dsp"
+    helpers = ("tml_dsp_depthwise_row_3x3_1",)
+    takes_scratch = True
+    # As in depthwise_conv2d_dsp.c.
+    _GROUP, _MOST_ROWS, _CHANNEL_BYTES = 4, 16, 20
+
+    def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
+        width = self._kernel(layer).shape[1]
+        return "tml_window_t", {**layer.shape, "kernel_w": width, "dilation_w": 1}
+
+    @staticmethod
+    def _kernel(layer: Layer) -> Array:
+        """The weights with zeros between dilated columns."""
+        gap = layer.shape["dilation_w"]
+        height, width, outputs = layer.weights.shape
+        spread = np.zeros((height, (width - 1) * gap + 1, outputs), np.int8)
+        spread[:, ::gap] = layer.weights
+        return spread
+
+    def applies(self, layer: Layer) -> bool:
+        return (
+            layer.has_short_requantisation()
+            and layer.shape["kernel_h"] <= self._MOST_ROWS
+            and self._kernel(layer).shape[1] <= 255
+            and self.scratch(layer) <= _LARGEST_SCRATCH
+        )
+
+    def scratch(self, layer: Layer) -> int:
+        s, width = layer.shape, self._kernel(layer).shape[1]
+        group = min(s["input_c"], self._GROUP)
+        multiplier = s["output_c"] // s["input_c"]
+        pairs = (width + 1) // 2
+        ring = (s["kernel_h"] - 1) * s["dilation_h"] + 1
+        if (s["kernel_h"], width) == (3, 3) and s["stride_w"] <= 2:
+            row = s["stride_w"] * _up(s["output_w"], 2) + 2
+        else:
+            row = s["stride_w"] * (_up(s["output_w"], 4) - 1) + 2 * pairs
+        row = (max(row, s["pad_left"]) + 3) & ~1
+        channel = self._CHANNEL_BYTES + 4 * s["kernel_h"] * pairs
+        return group * ring * row * 2 + group * multiplier * channel
+
+    def in_place(self, layer: Layer) -> bool:
+        s = layer.shape
+        same = all(s[f"input_{k}"] == s[f"output_{k}"] for k in "hwc")
+        return same and (s["stride_h"], s["stride_w"]) == (1, 1)
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        by_channel = np.moveaxis(self._kernel(layer), 2, 0)
+        return [requantisation_groups(layer, 1), paired_taps(by_channel)]
+
+
 VARIANTS: tuple[Variant, ...] = (
     DspRows(),
     DspConv(),
+    DspDepthwise(),
     DspFullyConnected(),
     PortableConv(),
     PortableDepthwise(),

@@ -77,6 +77,8 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
  * A 1x1 convolution of stride 1 may run in place where output_c <= input_c. */
 void tml_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
+                                 int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
 void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *data,
                                 const int8_t *input, int8_t *output, void *scratch);
 
