@@ -175,7 +175,7 @@ class DspDepthwise(Variant):
     _GROUP, _MOST_ROWS, _CHANNEL_BYTES = 4, 16, 20
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
-        width = self._kernel(layer).shape[1]
+        width = int(self._kernel(layer).shape[1])
         return "tml_window_t", {**layer.shape, "kernel_w": width, "dilation_w": 1}
 
     @staticmethod
@@ -196,7 +196,7 @@ class DspDepthwise(Variant):
         )
 
     def scratch(self, layer: Layer) -> int:
-        s, width = layer.shape, self._kernel(layer).shape[1]
+        s, width = layer.shape, int(self._kernel(layer).shape[1])
         group = min(s["input_c"], self._GROUP)
         multiplier = s["output_c"] // s["input_c"]
         pairs = (width + 1) // 2
