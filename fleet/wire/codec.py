@@ -104,6 +104,8 @@ def _to_map(message: Message) -> dict[int, Any]:
 def _from_map(kind: type[M], item: Any, where: str) -> M:
     if not isinstance(item, dict):
         raise WireError(f"{where} is no map")
+    if not all(_is_int(key) and key >= 0 for key in item):
+        raise WireError(f"{where} has a key that is no unsigned integer")
     values: dict[str, Any] = {}
     for field in kind.FIELDS:
         name = f"{where}.{field.name}"
