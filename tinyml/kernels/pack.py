@@ -71,7 +71,20 @@ def channel_quads(rows: Array, taps: int) -> Array:
     return np.ascontiguousarray(quads)
 
 
-def paired_taps(rows: Array) -> Array:
-    """Each four weights of a row as one word: bytes 0 2 1 3, rows padded to whole words."""
-    full = padded(rows, 4, rows.ndim - 1).astype(np.int8)
-    return np.ascontiguousarray(full.reshape(*full.shape[:-1], -1, 4)[..., _PAIRED_TAPS])
+def depthwise_channels(layer: Layer, kernels: Array, *, overlapping: bool) -> Array:
+    """depthwise_channel_t of each output channel, each followed by its weights.
+
+    Args:
+        kernels: int8 (outputs, kernel_h, kernel_w).
+        overlapping: whether three taps become the pairs (0, 1) and (1, 2) rather than (0, 1) and
+            (2, zero).
+
+    Returns:
+        int32 (outputs, 4 + kernel_h * pairs of a row).
+    """
+    multiplier, shift = layer.canonical()
+    constant = ((2 * layer.output_zero_point + 1) << -shift) >> 1
+    ends = np.stack([layer.folded_bias(), multiplier, -shift, constant], axis=1).astype("<i4")
+    taps = kernels[..., [0, 1, 1, 2]] if overlapping else padded(kernels, 2, 2)
+    pairs = np.ascontiguousarray(taps.astype("<i2")).view("<i4").reshape(layer.outputs, -1)
+    return np.concatenate([ends, pairs], axis=1)

@@ -14,7 +14,7 @@ from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.pack import (
     channel_pairs,
     channel_quads,
-    paired_taps,
+    depthwise_channels,
     portable_parts,
     requantisation_groups,
 )
@@ -172,7 +172,7 @@ class DspDepthwise(Variant):
     helpers = ("tml_dsp_depthwise_row_3x3_1",)
     takes_scratch = True
     # As in depthwise_conv2d_dsp.c.
-    _GROUP, _MOST_ROWS, _CHANNEL_BYTES = 4, 16, 20
+    _GROUP, _MOST_ROWS = 4, 16
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
         width = int(self._kernel(layer).shape[1])
@@ -197,17 +197,17 @@ class DspDepthwise(Variant):
 
     def scratch(self, layer: Layer) -> int:
         s, width = layer.shape, int(self._kernel(layer).shape[1])
-        group = min(s["input_c"], self._GROUP)
-        multiplier = s["output_c"] // s["input_c"]
-        pairs = (width + 1) // 2
         ring = (s["kernel_h"] - 1) * s["dilation_h"] + 1
-        if (s["kernel_h"], width) == (3, 3) and s["stride_w"] <= 2:
+        if self._is_unrolled(layer):
             row = s["stride_w"] * _up(s["output_w"], 2) + 2
         else:
-            row = s["stride_w"] * (_up(s["output_w"], 4) - 1) + 2 * pairs
-        row = (max(row, s["pad_left"]) + 3) & ~1
-        channel = self._CHANNEL_BYTES + 4 * s["kernel_h"] * pairs
-        return group * ring * row * 2 + group * multiplier * channel
+            row = s["stride_w"] * (_up(s["output_w"], 4) - 1) + 2 * ((width + 1) // 2)
+        return min(s["input_c"], self._GROUP) * ring * _up(max(row, s["pad_left"]), 2) * 2
+
+    def _is_unrolled(self, layer: Layer) -> bool:
+        """Whether the functions for 3x3 compute it."""
+        kernel = (layer.shape["kernel_h"], self._kernel(layer).shape[1])
+        return kernel == (3, 3) and layer.shape["stride_w"] <= 2
 
     def in_place(self, layer: Layer) -> bool:
         s = layer.shape
@@ -216,7 +216,7 @@ class DspDepthwise(Variant):
 
     def parts(self, layer: Layer) -> Sequence[Array]:
         by_channel = np.moveaxis(self._kernel(layer), 2, 0)
-        return [requantisation_groups(layer, 1), paired_taps(by_channel)]
+        return [depthwise_channels(layer, by_channel, overlapping=self._is_unrolled(layer))]
 
 
 VARIANTS: tuple[Variant, ...] = (

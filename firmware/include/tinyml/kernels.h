@@ -66,10 +66,8 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
 
 /* The same layers for cores with dual 16-bit multiplications (Armv7E-M, and Armv8-M with the DSP
  * extension). They take
- *   data     the header above, then for each group of channels int32_t bias, int32_t multiplier,
- *            int8_t right shift (padded to 4 bytes), then the weights interleaved: groups of two
- *            for convolutions, of four for fully connected layers (tinyml/kernels/pack.py). The
- *            input zero point is part of the bias.
+ *   data     the header above, then weights interleaved for the core, with biases that hold the
+ *            input zero point, multipliers and right shifts: tinyml/kernels/pack.py.
  *   scratch  4-byte aligned memory that holds nothing before or after. Bytes: conv2d 8 * taps,
  *            where taps = kernel_h * kernel_w * input_c rounded up to 4, and taps more where
  *            input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where they

@@ -9,15 +9,7 @@ enum {
     MOST_ROWS = 16, /* of a kernel */
 };
 
-/* How a channel ends, in the record. */
-typedef struct {
-    int32_t bias; /* input zero point folded in */
-    int32_t multiplier;
-    int8_t shift[4]; /* three are padding */
-} requantisation_t;
-
-/* The scratch memory: planes of GROUP channels, each a ring of rows, then the output channels that
- * read them, each a depthwise_channel_t and its weights. */
+/* The scratch memory: planes of GROUP channels, each a ring of rows. */
 typedef struct {
     const tml_window_t *shape;
     const tml_matmul_data_t *header;
@@ -25,11 +17,8 @@ typedef struct {
     int32_t ring;  /* rows of a plane: those one window spans */
     int32_t row;   /* int16 of a plane's row */
     int32_t plane; /* int16 of a plane */
-    int8_t *channels;
-    int32_t channel; /* bytes of an output channel */
-    int32_t pairs;   /* of taps in a kernel row */
-    void (*row_3x3)(const int16_t *row0, const int16_t *row1, const int16_t *row2,
-                    const depthwise_channel_t *channel, int8_t *output, int32_t count);
+    int32_t pairs; /* of taps in a kernel row */
+    depthwise_row_t *row_3x3;
 } depthwise_t;
 
 /* Two pixels' words of four channels, as pairs into the four planes. */
@@ -39,6 +28,16 @@ static inline void store_two(int16_t *to, int32_t plane, int32_t a, int32_t b) {
     store_word(to + plane, odd_bytes(low));
     store_word(to + 2 * plane, even_bytes(high));
     store_word(to + 3 * plane, odd_bytes(high));
+}
+
+/* `count` pixels, an even number, of four channels. Its own function so that all it needs stays in
+ * registers. */
+static __attribute__((noinline)) void load_pixels(const int8_t *from, int32_t step, int32_t count,
+                                                  int16_t *to, int32_t plane) {
+    const int16_t *const end = to + count;
+    for (; to != end; from += 2 * step, to += 2) {
+        store_two(to, plane, load_word(from), load_word(from + step));
+    }
 }
 
 /* One row of four channels into their planes. `from` points to the first channel of the row's
@@ -56,11 +55,12 @@ static void load_four(const depthwise_t *d, const int8_t *from, int16_t *to) {
         to += 2;
         --pixels;
     }
-    for (; pixels >= 2 && to != end; pixels -= 2, from += 2 * step, to += 2) {
-        store_two(to, plane, load_word(from), load_word(from + step));
-    }
-    if (pixels == 1 && to != end) {
-        store_two(to, plane, load_word(from), padding);
+    if (pixels > end - to) pixels = (int32_t)(end - to);
+    const int32_t even = pixels & ~1;
+    load_pixels(from, step, even, to, plane);
+    to += even;
+    if (pixels & 1) {
+        store_two(to, plane, load_word(from + even * step), padding);
         to += 2;
     }
     for (; to < end; to += 2) store_two(to, plane, padding, padding);
@@ -102,46 +102,16 @@ static void load_row(const depthwise_t *d, const int8_t *input, int32_t y, int32
     }
 }
 
-/* Output channel c as the row functions want it. */
-static void load_channel(const depthwise_t *d, const requantisation_t *ends, int32_t c,
-                         depthwise_channel_t *to) {
-    const tml_window_t *shape = d->shape;
-    const int32_t words = (shape->kernel_w + 3) / 4;
-    const int8_t *from = (const int8_t *)(ends + shape->output_c) + c * shape->kernel_h * words * 4;
-    const requantisation_t *end = ends + c;
-    to->bias = end->bias;
-    to->multiplier = end->multiplier;
-    to->shift = end->shift[0];
-    to->constant = rounding_constant(2 * d->header->output_zero_point + 1, end->shift[0]);
-    to->step = shape->output_c;
-    pair_t *weights = (pair_t *)(to + 1);
-    if (d->row_3x3) {
-        for (int32_t i = shape->kernel_h; i > 0; --i, from += 4, weights += 2) {
-            const int32_t four = load_word(from);
-            weights[0] = even_bytes(four);
-            weights[1] = low_halves(weights[0] >> 16, odd_bytes(four));
-        }
-        return;
-    }
-    for (int32_t i = shape->kernel_h; i > 0; --i, weights += d->pairs) {
-        for (int32_t j = 0; j < words; ++j, from += 4) {
-            const int32_t four = load_word(from);
-            weights[2 * j] = even_bytes(four);
-            if (2 * j + 1 < d->pairs) weights[2 * j + 1] = odd_bytes(four);
-        }
-    }
-}
-
-/* Outputs of any kernel and stride, four at a time. */
-static void row_any(const depthwise_t *d, const int16_t *const *rows,
+/* Outputs of any kernel and stride, four at a time. offsets: of the window's rows in the plane. */
+static void row_any(const depthwise_t *d, const int16_t *plane, const int32_t *offsets,
                     const depthwise_channel_t *channel, int8_t *output) {
     const int32_t kernel_h = d->shape->kernel_h, stride = d->shape->stride_w, pairs = d->pairs;
-    const int32_t count = d->shape->output_w;
+    const int32_t count = d->shape->output_w, step = d->shape->output_c;
     for (int32_t x = 0; x < count; x += 4) {
         int32_t sums[4] = {channel->bias, channel->bias, channel->bias, channel->bias};
         const pair_t *weights = (const pair_t *)(channel + 1);
         for (int32_t i = 0; i < kernel_h; ++i) {
-            const int16_t *a = rows[i] + x * stride;
+            const int16_t *a = plane + offsets[i] + x * stride;
             const int16_t *b = a + stride, *c = b + stride, *e = c + stride;
             for (int32_t j = pairs; j > 0; --j, a += 2, b += 2, c += 2, e += 2) {
                 const pair_t w = *weights++;
@@ -151,18 +121,23 @@ static void row_any(const depthwise_t *d, const int16_t *const *rows,
                 sums[3] = dual_multiply(load_word(e), w, sums[3]);
             }
         }
-        for (int32_t k = 0; k < 4 && x + k < count; ++k, output += channel->step) {
+        for (int32_t k = 0; k < 4 && x + k < count; ++k, output += step) {
             *output = (int8_t)requantised(sums[k], channel->multiplier, channel->shift,
                                           channel->constant);
         }
     }
 }
 
-/* All rows of the output channels that read the input channels [c, c + channels). */
-static void one_group(const depthwise_t *d, const int8_t *input, int8_t *output, int32_t c,
-                      int32_t channels, int32_t y_begin, int32_t y_end) {
+/* All rows of the output channels that read the input channels [c, c + channels). Returns the
+ * output channel that follows in the record. */
+static const int8_t *one_group(const depthwise_t *d, const int8_t *record, const int8_t *input,
+                               int8_t *output, int32_t c, int32_t channels, int32_t y_begin,
+                               int32_t y_end) {
     const tml_window_t *shape = d->shape;
     const int32_t multiplier = shape->output_c / shape->input_c;
+    const int32_t record_step =
+        (int32_t)sizeof(depthwise_channel_t) + shape->kernel_h * d->pairs * 4;
+    const int8_t *next_channel = record;
     int32_t next = y_begin * shape->stride_h; /* the first row not loaded, counting padding */
     for (int32_t y = y_begin; y < y_end; ++y) {
         const int32_t top = y * shape->stride_h;
@@ -170,33 +145,32 @@ static void one_group(const depthwise_t *d, const int8_t *input, int8_t *output,
             load_row(d, input, next - shape->pad_top, c, channels,
                      d->planes + next % d->ring * d->row);
         }
-        const int16_t *rows[MOST_ROWS];
+        int32_t offsets[MOST_ROWS];
         for (int32_t i = 0; i < shape->kernel_h; ++i) {
-            rows[i] = d->planes + (top + i * shape->dilation_h) % d->ring * d->row;
+            offsets[i] = (top + i * shape->dilation_h) % d->ring * d->row;
         }
         int8_t *to = window_output_row(shape, output, y) + c * multiplier;
-        const int8_t *next_channel = d->channels;
-        for (int32_t k = 0; k < channels; ++k) {
-            for (int32_t m = 0; m < multiplier; ++m, next_channel += d->channel, ++to) {
+        const int16_t *plane = d->planes;
+        next_channel = record;
+        for (int32_t k = 0; k < channels; ++k, plane += d->plane) {
+            for (int32_t m = 0; m < multiplier; ++m, next_channel += record_step, ++to) {
                 const depthwise_channel_t *channel =
                     (const depthwise_channel_t *)(const void *)next_channel;
                 if (d->row_3x3) {
-                    d->row_3x3(rows[0], rows[1], rows[2], channel, to, shape->output_w);
+                    d->row_3x3(plane + offsets[0], plane + offsets[1], plane + offsets[2], channel,
+                               to, shape->output_w, shape->output_c);
                 } else {
-                    row_any(d, rows, channel, to);
+                    row_any(d, plane, offsets, channel, to);
                 }
             }
-            for (int32_t i = 0; i < shape->kernel_h; ++i) rows[i] += d->plane;
         }
     }
+    return next_channel;
 }
 
 void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
                                  int8_t *output, int32_t y_begin, int32_t y_end, void *scratch) {
     const tml_matmul_data_t *header = (const tml_matmul_data_t *)data;
-    const requantisation_t *ends = (const requantisation_t *)(header + 1);
-    const int32_t multiplier = shape->output_c / shape->input_c;
-    const int32_t group = shape->input_c < GROUP ? shape->input_c : GROUP;
     depthwise_t d = {.shape = shape, .header = header, .planes = (int16_t *)scratch};
     if (shape->kernel_h == 3 && shape->kernel_w == 3) {
         d.row_3x3 = shape->stride_w == 1   ? tml_dsp_depthwise_row_3x3_1
@@ -210,17 +184,12 @@ void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, co
     } else {
         d.row = shape->stride_w * (((shape->output_w + 3) & ~3) - 1) + 2 * d.pairs;
     }
-    d.row = ((d.row > shape->pad_left ? d.row : shape->pad_left) + 3) & ~1;
+    d.row = ((d.row > shape->pad_left ? d.row : shape->pad_left) + 1) & ~1;
     d.plane = d.ring * d.row;
-    d.channels = (int8_t *)(d.planes + group * d.plane);
-    d.channel = (int32_t)sizeof(depthwise_channel_t) + shape->kernel_h * d.pairs * 4;
+    const int8_t *record = (const int8_t *)(header + 1);
     for (int32_t c = 0; c < shape->input_c; c += GROUP) {
         const int32_t channels = shape->input_c - c < GROUP ? shape->input_c - c : GROUP;
-        for (int32_t k = 0; k < channels * multiplier; ++k) {
-            load_channel(&d, ends, c * multiplier + k,
-                         (depthwise_channel_t *)(void *)(d.channels + k * d.channel));
-        }
-        one_group(&d, input, output, c, channels, y_begin, y_end);
+        record = one_group(&d, record, input, output, c, channels, y_begin, y_end);
     }
     clamp_rows(shape, header, output, y_begin, y_end);
 }
