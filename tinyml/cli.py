@@ -133,13 +133,21 @@ def export(
         str, typer.Option(help="Of inputs on the device: off, warmup[:SAMPLES], ema[:SAMPLES].")
     ] = "off",
     rate: Annotated[float, typer.Option(help="Default learning rate of --learn.")] = 0.01,
+    keep_channels: Annotated[
+        bool,
+        typer.Option(
+            "--keep-channels",
+            help="Keep channels that these weights make constant, so that weights trained later "
+            "fit the same code.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Compile in memory and say what would be made.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile MODEL to int8 TFLite, ONNX and C, verify them against each other, and report."""
-    from tinyml.export import check_replaceable, compile_model, make_learner_of
+    from tinyml.export import CodeOptions, check_replaceable, compile_model, make_learner_of
     from tinyml.export import export as run_export
     from tinyml.learn import LearnOptions, Loss, Optimizer, choose, parse_standardise
     from tinyml.report import print_report
@@ -173,14 +181,16 @@ def export(
     if not as_json and held_out is None:
         basis = "the calibration samples" if samples else "random integers"
         Console(stderr=True).print(f"No --test samples: verifying on {basis}, no accuracy.")
+    # What learns on the device starts from these weights and leaves them.
+    code = CodeOptions(keep_channels or learn is not None)
     with _bars(as_json) as progress:
         if dry_run:
             few = samples.take(16) if samples else None
-            made = compile_model(source, board, few, observer, progress)
+            made = compile_model(source, board, few, observer, progress, code)
             learner = None if asked is None else make_learner_of(made, asked, few, board)
         else:
             made_report = run_export(
-                source, board, samples, held_out, out, observer, progress, asked
+                source, board, samples, held_out, out, observer, progress, asked, code
             )
     if dry_run:
         plan = {

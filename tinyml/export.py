@@ -26,7 +26,7 @@ from tinyml.measure import (
     layer_snr,
 )
 from tinyml.opened import open_export
-from tinyml.passes import C_PASSES, FLOAT_PASSES, run_passes
+from tinyml.passes import FLOAT_PASSES, c_passes, run_passes
 from tinyml.plan import MemoryPlan, plan_memory
 from tinyml.progress import Progress, silent
 from tinyml.quantize import Calibration, calibrate, observer_named, quantise
@@ -57,6 +57,18 @@ RANDOM_SAMPLES = 16
 
 
 @dataclass(frozen=True)
+class CodeOptions:
+    """What a user can ask of the generated C.
+
+    Args:
+        keep_channels: keeps channels that these weights make constant, so that weights trained
+            later fit the same code.
+    """
+
+    keep_channels: bool = False
+
+
+@dataclass(frozen=True)
 class Compiled:
     """The compiler's results before anything is written.
 
@@ -67,6 +79,7 @@ class Compiled:
         calibration: the ranges; None for a model that came as int8.
         plan: the arena of ``c_graph``.
         c_model: the generated C.
+        code: what was asked of it.
     """
 
     float_graph: Graph | None
@@ -75,6 +88,7 @@ class Compiled:
     calibration: Calibration | None
     plan: MemoryPlan
     c_model: CModel
+    code: CodeOptions
 
 
 def compile_model(
@@ -83,16 +97,19 @@ def compile_model(
     calibration: Samples | None,
     observer: str = "minmax",
     progress: Progress = silent,
+    code: CodeOptions | None = None,
 ) -> Compiled:
     """From the source to int8 graph, memory plan and C, all in memory.
 
     Args:
         calibration: real samples that choose the ranges; None for a model that is int8 already.
+        code: what is asked of the C.
 
     Raises:
         ImportModelError, CalibrationError, QuantisationError: see the rooms that raise them.
         TargetError: activations or weights alone exceed the target.
     """
+    code = code or CodeOptions()
     float_graph, ranges = None, None
     if source.int8 is not None:
         graph = source.int8
@@ -105,11 +122,11 @@ def compile_model(
         advance = progress("Calibrate", 2 * len(feeds))
         ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
         graph = quantise(float_graph, ranges)
-    c_graph = run_passes(graph, C_PASSES)
+    c_graph = run_passes(graph, c_passes(keep_channels=code.keep_channels))
     plan = plan_memory(c_graph, target.isa)
     c_model = write_c(c_graph, plan, target.isa)
     check_fit(c_graph, plan, len(c_model.weights), target)
-    return Compiled(float_graph, graph, c_graph, ranges, plan, c_model)
+    return Compiled(float_graph, graph, c_graph, ranges, plan, c_model, code)
 
 
 def export(
@@ -121,6 +138,7 @@ def export(
     observer: str = "minmax",
     progress: Progress = silent,
     learn: LearnOptions | None = None,
+    code: CodeOptions | None = None,
 ) -> dict[str, Any]:
     """Compiles, writes, verifies and reports.
 
@@ -134,6 +152,7 @@ def export(
         observer: how ranges are chosen.
         progress: told of each stage.
         learn: also write C that goes on learning on the device.
+        code: what is asked of the C.
 
     Returns:
         The report, as written to report.json.
@@ -143,7 +162,7 @@ def export(
     """
     check_replaceable(out)
     used = None if calibration is None else calibration.take(CALIBRATION_SAMPLES)
-    made = compile_model(source, target, used, observer, progress)
+    made = compile_model(source, target, used, observer, progress, code)
     learner = None if learn is None else make_learner_of(made, learn, test or used, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -14,7 +14,7 @@ import numpy as np
 from tinyml.errors import TinymlError
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
-from tinyml.passes import C_PASSES, run_passes
+from tinyml.passes import c_passes, run_passes
 from tinyml.runtimes.compiled import Feed
 from tinyml.targets import Target, target_from_json
 
@@ -77,4 +77,5 @@ def open_export(folder: Path) -> Export:
         columns = {n: stored[n] for n in graph.inputs}
     count = len(next(iter(columns.values())))
     feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
-    return Export(report, target, graph, run_passes(graph, C_PASSES), feeds)
+    passes = c_passes(keep_channels=report["model"].get("code", {}).get("keep_channels", False))
+    return Export(report, target, graph, run_passes(graph, passes), feeds)

@@ -278,8 +278,8 @@ def test_truncated_onnx(inputs: Path, tmp_path: Path, keep: float):
 
 
 def test_a_model_too_large_for_ram(tmp_path: Path):
-    onnx.save(small_cnn(channels=32, size=24), tmp_path / "m.onnx")
-    np.savez(tmp_path / "s.npz", x=RNG.standard_normal((4, 3, 24, 24)).astype(np.float32))
+    onnx.save(small_cnn(channels=32, size=80), tmp_path / "m.onnx")
+    np.savez(tmp_path / "s.npz", x=RNG.standard_normal((4, 3, 80, 80)).astype(np.float32))
     said = refused(tmp_path, tmp_path / "m.onnx", "--calibration", tmp_path / "s.npz",
                    "--target", "cortex-m0")  # fmt: skip
     assert "cortex-m0 has 16,384 B" in said

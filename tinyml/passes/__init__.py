@@ -4,10 +4,14 @@ what it ensures; `run_passes` checks the claims and that the outputs did not cha
 
 from tinyml.passes.cancel_transposes import CancelTransposes
 from tinyml.passes.collapse_tables import CollapseTables
+from tinyml.passes.drop_identities import DropIdentities
 from tinyml.passes.fold_affine import FoldAffine
+from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.fold_padding import FoldPadding
 from tinyml.passes.fuse_activations import FuseActivations
 from tinyml.passes.manager import Pass, run_passes
+from tinyml.passes.order_nodes import OrderNodes
+from tinyml.passes.prune_channels import PruneChannels
 
 # On the float graph, before calibration.
 FLOAT_PASSES: tuple[Pass, ...] = (
@@ -18,6 +22,19 @@ FLOAT_PASSES: tuple[Pass, ...] = (
 )
 
 # On the int8 graph, before C is written. TFLite has no operator for what these make.
-C_PASSES: tuple[Pass, ...] = (FoldPadding(), CollapseTables())
+C_PASSES: tuple[Pass, ...] = (
+    FoldPadding(),
+    FoldConstants(),
+    CollapseTables(),
+    DropIdentities(),
+    PruneChannels(),
+    OrderNodes(),
+)
 
-__all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "run_passes"]
+
+def c_passes(*, keep_channels: bool = False) -> tuple[Pass, ...]:
+    """`C_PASSES`, or those of them whose result does not depend on the weights' values."""
+    return tuple(p for p in C_PASSES if not (keep_channels and isinstance(p, PruneChannels)))
+
+
+__all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "c_passes", "run_passes"]

@@ -51,7 +51,7 @@ class CancelTransposes(Pass):
             changed = (
                 any(self._rewrite(graph, node) for node in list(graph.nodes))
                 or any(self._adopt_input(graph, name) for name in list(graph.inputs))
-                or any(self._as_reshape(graph, node) for node in list(graph.nodes))
+                or any(transpose_as_reshape(graph, node) for node in list(graph.nodes))
             )
         for name in list(graph.outputs):
             self._adopt_output(graph, name)
@@ -69,53 +69,13 @@ class CancelTransposes(Pass):
         if node not in graph.nodes:
             return False
         if isinstance(node.op, Transpose):
-            return self._transpose(graph, node)
+            return merge_transpose(graph, node)
         if isinstance(node.op, Reshape):
-            return self._reshape(graph, node)
+            return merge_reshape(graph, node)
         if isinstance(node.op, FullyConnected):
             return self._fully_connected(graph, node)
         if isinstance(node.op, Unary | Binary | Concatenation | Pad):
             return self._sink(graph, node)
-        return False
-
-    @staticmethod
-    def _transpose(graph: Graph, node: Node) -> bool:
-        assert isinstance(node.op, Transpose)
-        permutation = node.op.permutation
-        if permutation == tuple(range(len(permutation))):
-            graph.rename_reads(node.output, node.inputs[0])
-            graph.replace_nodes([node], [])
-            return True
-        producer = graph.producer(node.inputs[0])
-        if producer is not None and isinstance(producer.op, Transpose):
-            op = Transpose(_compose(producer.op.permutation, permutation))
-            graph.replace_nodes([node], [replace(node, op=op, inputs=producer.inputs)])
-            return True
-        return False
-
-    @staticmethod
-    def _as_reshape(graph: Graph, node: Node) -> bool:
-        """Rule 2."""
-        if not isinstance(node.op, Transpose):
-            return False
-        shape = graph.ins(node)[0].shape
-        moved = [i for i in node.op.permutation if shape[i] != 1]
-        if moved != sorted(moved):
-            return False
-        graph.replace_nodes([node], [replace(node, op=Reshape(graph.out(node).shape))])
-        return True
-
-    @staticmethod
-    def _reshape(graph: Graph, node: Node) -> bool:
-        source = graph.ins(node)[0]
-        if graph.out(node).shape == source.shape:
-            graph.rename_reads(node.output, source.name)
-            graph.replace_nodes([node], [])
-            return True
-        producer = graph.producer(source.name)
-        if producer is not None and isinstance(producer.op, Reshape):
-            graph.replace_nodes([node], [replace(node, inputs=producer.inputs)])
-            return True
         return False
 
     @staticmethod
@@ -214,3 +174,45 @@ def _moved(op: Operator, permutation: Sequence[int]) -> Operator:
     if isinstance(op, Pad):
         return Pad(tuple(op.before[i] for i in back), tuple(op.after[i] for i in back))
     return op
+
+
+def merge_transpose(graph: Graph, node: Node) -> bool:
+    """Rule 1: whether the transpose was removed or merged with the one before it."""
+    assert isinstance(node.op, Transpose)
+    permutation = node.op.permutation
+    if permutation == tuple(range(len(permutation))):
+        graph.rename_reads(node.output, node.inputs[0])
+        graph.replace_nodes([node], [])
+        return True
+    producer = graph.producer(node.inputs[0])
+    if producer is not None and isinstance(producer.op, Transpose):
+        op = Transpose(_compose(producer.op.permutation, permutation))
+        graph.replace_nodes([node], [replace(node, op=op, inputs=producer.inputs)])
+        return True
+    return False
+
+
+def transpose_as_reshape(graph: Graph, node: Node) -> bool:
+    """Rule 2: whether the transpose became a reshape."""
+    if not isinstance(node.op, Transpose):
+        return False
+    shape = graph.ins(node)[0].shape
+    moved = [i for i in node.op.permutation if shape[i] != 1]
+    if moved != sorted(moved):
+        return False
+    graph.replace_nodes([node], [replace(node, op=Reshape(graph.out(node).shape))])
+    return True
+
+
+def merge_reshape(graph: Graph, node: Node) -> bool:
+    """Rule 2: whether the reshape was removed or merged with the one before it."""
+    source = graph.ins(node)[0]
+    if graph.out(node).shape == source.shape:
+        graph.rename_reads(node.output, source.name)
+        graph.replace_nodes([node], [])
+        return True
+    producer = graph.producer(source.name)
+    if producer is not None and isinstance(producer.op, Reshape):
+        graph.replace_nodes([node], [replace(node, inputs=producer.inputs)])
+        return True
+    return False

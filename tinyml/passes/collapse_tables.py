@@ -3,8 +3,8 @@
 
 Requires: an int8 graph.
 Ensures: no table reads a tensor that only a table wrote for it; SiLU, which TFLite spells as
-LOGISTIC and MUL, is one table. Exact by construction: the table is made by running the operators
-on all 256 values.
+LOGISTIC and MUL, is one table, and so is arithmetic with a constant of one value. Exact by
+construction: the table is made by running the operators on all 256 values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyml.ir.graph import Graph, Node
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.ops import Unary
 from tinyml.ops.binary import Binary
 from tinyml.ops.table import Table
@@ -51,10 +51,21 @@ class CollapseTables(Pass):
         if not isinstance(node.op, Unary | Binary):
             return None
         ins, out = graph.ins(node), graph.out(node)
-        if any(t.shape != out.shape for t in ins):
+        if any(t.dtype is not DType.INT8 for t in (*ins, out)):
             return None
-        sources = {known.get(t.name, (t.name, ALL_INT8))[0] for t in ins}
-        if len(sources) != 1 or any(t.is_constant for t in ins):
+        sources, feeds = set(), []
+        for tensor in ins:
+            if tensor.data is not None:
+                # A constant of one value is a number.
+                if np.unique(tensor.data).size != 1:
+                    return None
+                feeds.append(np.broadcast_to(tensor.data.ravel()[:1], ALL_INT8.shape))
+            elif tensor.shape == out.shape:
+                source, values = known.get(tensor.name, (tensor.name, ALL_INT8))
+                sources.add(source)
+                feeds.append(values)
+            else:
+                return None
+        if len(sources) != 1:
             return None
-        feeds = [known.get(t.name, (t.name, ALL_INT8))[1] for t in ins]
         return sources.pop(), np.asarray(node.op.run_int(feeds, ins, out))

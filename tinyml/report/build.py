@@ -51,6 +51,7 @@ def build_report(
             "parameters": parameters(compiled.float_graph or graph),
             "macs": sum(graph.macs(n) for n in graph.nodes),
             "abi": f"{compiled.c_model.abi:016x}",
+            "code": asdict(compiled.code),
         },
         "target": asdict(target),
         "quantisation": {
@@ -69,6 +70,8 @@ def build_report(
             "ram": memory.arena + (counted.stack_bytes or 0),
             "arena": memory.arena,
             "arena_lower_bound": plan.lower_bound,
+            "arena_proven": plan.proven,
+            "arena_unfused": plan.unfused_bytes,
             "stack": counted.stack_bytes,
             "peak_layer": compiled.c_graph.nodes[plan.peak_node].name,
             "harness_flash": memory.runtime_flash,
@@ -77,6 +80,7 @@ def build_report(
         "accuracy": accuracy,
         "verified_on": verified_on,
         "checks": [c.to_json() for c in checks],
+        "groups": [[g.first, g.last] for g in plan.groups if g.steps],
         "arena": [
             {
                 "tensors": list(b.tensors),

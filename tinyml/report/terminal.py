@@ -28,6 +28,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     stack = memory["stack"]
     parts = f"arena {memory['arena']:,} B" + (f", stack {stack:,} B" if stack else "")
     facts.add_row("RAM", _used(memory["ram"], target["ram_bytes"]), parts)
+    facts.add_row("", "", plan_text(memory))
     if report["instructions"] is not None:
         per_mac = report["instructions"] / max(model["macs"], 1)
         facts.add_row(
@@ -85,6 +86,19 @@ def print_learning(learn: dict[str, Any], target: dict[str, Any], console: Conso
     where = ", ".join(c["runtime"].removeprefix("gradient, C on ") for c in learn["checks"])
     facts.add_row("Gradient", f"{worst:.1e}", f"largest relative difference, C on {where}")
     console.print(facts)
+
+
+def plan_text(memory: dict[str, Any]) -> str:
+    """How good the arena's plan is."""
+    whole, arena, bound = memory["arena_unfused"], memory["arena"], memory["arena_lower_bound"]
+    parts = []
+    if whole > arena:
+        parts.append(f"{whole:,} B with whole tensors")
+    if memory["arena_proven"]:
+        parts.append("no smaller plan exists for these steps")
+    else:
+        parts.append(f"{100 * (arena - bound) / bound:.1f} % above the live-set bound {bound:,} B")
+    return "arena: " + "; ".join(parts)
 
 
 def _used(value: int, limit: int) -> str:
