@@ -92,15 +92,11 @@ def graph_router(
         except UnicodeDecodeError:
             return _failed(400, FleetError("the query is not UTF-8"))
         accept = request.headers.get("accept", "")
-        where = {
-            k: request.query_params.getlist(k) for k in _DATA_SET
-        }
+        where = {k: request.query_params.getlist(k) for k in _DATA_SET}
         if media == "application/x-www-form-urlencoded":
             form = parse_qs(text)
             if "update" in form:
-                return _failed(
-                    403, _READ_ONLY
-                )
+                return _failed(403, _READ_ONLY)
             where = {k: form.get(k, where[k]) for k in where}
             query = form.get("query", [""])[0]
         elif media == "application/sparql-query":
@@ -130,9 +126,7 @@ def graph_router(
         ]
 
     @router.get("/queries/{name}", summary="Runs a query of the library")
-    async def run_named(
-        name: str, request: Request, accept: _Accept = ""
-    ) -> Response:
+    async def run_named(name: str, request: Request, accept: _Accept = "") -> Response:
         try:
             text = find_query(name).bound(dict(request.query_params))
         except NotFoundError as error:

@@ -39,7 +39,8 @@ class Query:
     def bound(self, given: Mapping[str, str]) -> str:
         """The query with a value for each parameter; integers become numbers.
 
-        Values enter as escaped literals in a VALUES block, so that nothing can be injected.
+        A parameter is a variable of the WHERE clause; an escaped literal takes its place, so that
+        nothing can be injected.
 
         Raises:
             InvalidError: one is missing or unknown.
@@ -58,16 +59,11 @@ class Query:
                 f"query '{self.name}' needs '{missing[0]}': {meaning}",
                 f"Give it with --param {missing[0]}=VALUE.",
             )
-        if not values:
-            return self.text
-        names = " ".join(f"?{name}" for name in values)
-        row = " ".join(str(literal(value)) for value in values.values())
-        return re.sub(
-            r"(WHERE\s*\{)",
-            lambda where: f"{where[1]} VALUES ({names}) {{ ({row}) }}",
-            self.text,
-            count=1,
-        )
+        head, where, body = self.text.partition("WHERE")
+        for name, value in values.items():
+            term = str(literal(value))
+            body = re.sub(rf"\?{name}\b", lambda _, term=term: term, body)  # type: ignore[misc]
+        return head + where + body
 
 
 def literal(text: str) -> Literal:
