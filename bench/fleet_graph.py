@@ -99,9 +99,7 @@ def filled(
         )
         for d in all_of
     )
-    store.replace(
-        deployments_graph(TENANT), (t for d in deployed for t in deployment_triples(d))
-    )
+    store.replace(deployments_graph(TENANT), (t for d in deployed for t in deployment_triples(d)))
     return store
 
 
@@ -133,7 +131,9 @@ def table(store: GraphStore, rng: random.Random, count: int, times: int) -> list
     for name, parameters in cases:
         query = find_query(name)
 
-        def run(query: object = query, parameters: Callable[[], dict[str, str]] = parameters) -> int:
+        def run(
+            query: object = query, parameters: Callable[[], dict[str, str]] = parameters
+        ) -> int:
             return sum(1 for _ in ask(store, query, parameters()))  # type: ignore[arg-type,misc]
 
         median, worst, rows = percentiles(run, times)

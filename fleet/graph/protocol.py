@@ -119,12 +119,16 @@ def refuse_service(query: str) -> None:
 
 def _serialised(ask: Callable[[], object], accept: str) -> Result:
     answer = ask()
-    if isinstance(answer, QueryTriples):
-        media, form = _preferred(accept, TRIPLES)
-        return Result(media, bytes(serialize(answer, format=form, prefixes=PREFIXES) or b""))
-    media, results = _preferred(accept, _SOLUTIONS)
-    body = answer.serialize(format=results)  # type: ignore[attr-defined]
-    return Result(media, bytes(body or b""))
+    try:
+        if isinstance(answer, QueryTriples):
+            media, form = _preferred(accept, TRIPLES)
+            return Result(media, bytes(serialize(answer, format=form, prefixes=PREFIXES) or b""))
+        media, results = _preferred(accept, _SOLUTIONS)
+        body = answer.serialize(format=results)  # type: ignore[attr-defined]
+        return Result(media, bytes(body or b""))
+    finally:
+        # An answer must not outlive its thread, as it would in the traceback of an error.
+        del answer
 
 
 def _preferred(accept: str, offered: dict[str, F]) -> tuple[str, F]:

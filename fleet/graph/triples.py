@@ -205,10 +205,15 @@ def _lineage(me: NamedNode, model: ModelFacts) -> Iterator[Triple]:
         yield Triple(me, term("prov:wasDerivedFrom"), origin)
 
 
+def deployment_iri(deployment: DeploymentFacts) -> NamedNode:
+    """A device's part in a rollout."""
+    return individual("deployment", deployment.tenant, str(deployment.rollout), deployment.device)
+
+
 def deployment_triples(deployment: DeploymentFacts) -> Iterator[Triple]:
     """An assignment as a PROV activity that used a model and a device."""
     d = deployment
-    me = individual("deployment", d.tenant, str(d.rollout), d.device)
+    me = deployment_iri(d)
     yield Triple(me, _TYPE, term("tml:Deployment"))
     yield Triple(me, _TYPE, term("prov:Activity"))
     yield Triple(me, term("tml:rollout"), Literal(d.rollout))
