@@ -17,8 +17,9 @@ from fleet.commands.group import group_app
 from fleet.commands.model import model_app
 from fleet.commands.operate import audit_app, init, key_app, serve
 from fleet.commands.rollout import rollout_app
-from fleet.domain.match import Capacity, Fit, Requirements, match
+from fleet.domain.match import EXECUTES, Capacity, Fit, Requirements, match
 from fleet.errors import FleetError
+from fleet.graph.commands import graph_app, query
 from tinyml import TinymlError, list_targets, read_report
 
 app = typer.Typer(
@@ -36,6 +37,8 @@ app.add_typer(model_app, name="model")
 app.add_typer(rollout_app, name="rollout")
 app.add_typer(audit_app, name="audit")
 app.add_typer(key_app, name="key")
+app.add_typer(graph_app, name="graph")
+app.command("query")(query)
 
 
 @app.callback()
@@ -61,7 +64,11 @@ def match_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Show which device classes have the flash and RAM for each exported model."""
-    classes = [Capacity(t.name, t.flash_bytes, t.ram_bytes) for t in list_targets() if t.qemu]
+    classes = [
+        Capacity(t.name, t.flash_bytes, t.ram_bytes, EXECUTES[t.name])
+        for t in list_targets()
+        if t.qemu and t.name in EXECUTES
+    ]
     models = [_requirements(folder) for folder in exports]
     fits = {m.model: [match(m, c) for c in classes] for m in models}
     if as_json:
@@ -81,18 +88,14 @@ def match_command(
 def _requirements(folder: Path) -> Requirements:
     report = read_report(folder)
     memory = report["memory"]
+    # The code is made anew for each class: only what the network needs anywhere counts.
     return Requirements(report["model"]["name"], memory["flash"], memory["ram"])
 
 
 def _verdict(fit: Fit) -> str:
     if fit.fits:
         return "[green]fits[/]"
-    lacks = [
-        f"{label} -{missing:,} B"
-        for label, missing in (("flash", fit.missing_flash), ("RAM", fit.missing_ram))
-        if missing
-    ]
-    return ", ".join(lacks)
+    return ", ".join(fit.reasons)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ import uvicorn
 from fastapi import APIRouter
 
 from fleet.errors import FleetError
+from fleet.graph.role import Follow, graph_folder
+from fleet.graph.role import router as graph_router
+from fleet.graph.store import GraphStore
 from fleet.home import Home, is_loopback
 from fleet.http.app import create_app
 from fleet.metrics import Metrics
@@ -24,7 +27,7 @@ from fleet.mqtt.roll import Roll
 
 log = logging.getLogger("fleet.server")
 
-ROLES = ("broker", "api", "ingest", "rollout", "blob")
+ROLES = ("broker", "api", "ingest", "rollout", "blob", "graph")
 WATCH_S = 0.5
 Work = Callable[[threading.Event], None]
 
@@ -70,7 +73,14 @@ class Server:
             for role, maker in makers.items()
             if role in self._roles
         }
-        self._routers = routers
+        self._graph: GraphStore | None = None
+        if "graph" in self._roles:
+            self._graph = GraphStore(graph_folder(home))
+            self._work["graph"] = Follow(home, self._graph).run
+        elif "api" in self._roles and graph_folder(home).is_dir():
+            self._graph = GraphStore(graph_folder(home), read_only=True)
+        own = [] if self._graph is None else [graph_router(home, self._graph)]
+        self._routers = [*own, *routers]
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Works until SIGINT or SIGTERM.

@@ -27,14 +27,15 @@ from rich.table import Table
 
 from fleet.errors import FleetError, InvalidError, NotFoundError
 from fleet.graph.library import Query, find_query, list_queries, parse
-from fleet.graph.projector import Projector
+from fleet.graph.projector import ONTOLOGY_FILE, Projector
 from fleet.graph.read import read_device, read_devices, read_models
+from fleet.graph.role import broker_url, graph_folder
 from fleet.graph.seloc import SELOC, load_seloc, seloc_model, seloc_profile
 from fleet.graph.store import FORMATS, Answer, GraphStore
 from fleet.graph.thing import thing_description
 from fleet.graph.triples import device_triples, model_triples, profile_triples
 from fleet.graph.validate import violations
-from fleet.graph.vocabulary import PREFIXES, individual
+from fleet.graph.vocabulary import ONTOLOGY, PREFIXES, individual
 from fleet.home import Home, home_folder
 
 graph_app = typer.Typer(
@@ -69,15 +70,11 @@ _RESULTS = {
 }
 
 
-def graph_folder(home: Home) -> Path:
-    """Where a fleet keeps its graph."""
-    return home.folder / "graph"
-
-
 @contextmanager
 def _opened(home: Path | None, data: list[Path] | None) -> Iterator[GraphStore]:
     if data:
         store = GraphStore()
+        store.load(ONTOLOGY_FILE.read_bytes(), RdfFormat.TURTLE, ONTOLOGY)
         load_files(store, data)
         yield store
         return
@@ -302,9 +299,3 @@ def thing_command(device: str, tenant: Tenant = None, home: HomeOption = None) -
     if found is None:
         raise NotFoundError(f"there is no device '{device}'", "fleet device list shows them.")
     print(json.dumps(thing_description(found, broker_url(opened)), indent=1))
-
-
-def broker_url(home: Home) -> str:
-    """As devices reach it."""
-    broker = home.config.broker
-    return f"{'mqtt' if broker.insecure else 'mqtts'}://{broker.host}:{broker.port}"
