@@ -337,6 +337,30 @@ def targets(as_json: Json = False) -> None:
     Console().print(table)
 
 
+@app.command()
+def tokenizer(
+    source: Annotated[
+        str, typer.Argument(help="zoo:NAME of a text model, or FILE.tokenizer.json.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the C sources.")],
+    name: Annotated[str, typer.Option(help="C identifier: the sources define NAME_tokenizer.")] = (
+        "text"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Write a tokenizer as C for the device: raw UTF-8 text to the ids a text model takes."""
+    from tinyml.importers.names import identifier
+    from tinyml.source import open_tokenizer
+    from tinyml.text.device import write_tokenizer_folder
+
+    made = write_tokenizer_folder(open_tokenizer(source), identifier(name), out)
+    names = sorted(made.files)
+    if as_json:
+        _print_json({"out": str(out), "files": names, "table_bytes": made.flash_bytes})
+    else:
+        print(f"{out}/: {', '.join(names)}, tables of {made.flash_bytes:,} B; compile every .c")
+
+
 def _kib(value: int) -> str:
     return f"{value // 1024:,} KiB"
 

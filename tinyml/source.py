@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinyml.errors import CalibrationError, ImportModelError
+from tinyml.errors import CalibrationError, DatasetError, ImportModelError
 from tinyml.importers.names import identifier
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
 from tinyml.samples import Samples, load_samples
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 ZOO = "zoo:"
 
@@ -146,6 +150,25 @@ def open_samples(
 
         side = get_model(spec.removeprefix(ZOO)).input_shape[-1]
     return image_samples(given.removeprefix(ZOO), role, side)
+
+
+def open_tokenizer(spec: str) -> Tokenizer:
+    """The tokenizer of a text model, zoo:NAME, or of a file.
+
+    Raises:
+        DatasetError: the model reads no text, or the file is no tokenizer.
+    """
+    if not spec.startswith(ZOO):
+        from tinyml.text.tokenizer import load_tokenizer
+
+        return load_tokenizer(Path(spec))
+    from tinyml.zoo import get_model
+    from tinyml.zoo.embbert.entry import TextModel
+
+    model = get_model(spec.removeprefix(ZOO))
+    if not isinstance(model, TextModel):
+        raise DatasetError(f"'{spec}' reads no text", "See the text models: tinyml zoo list.")
+    return model.tokenizer()
 
 
 def need_samples(samples: Samples | None, spec: str) -> Samples:

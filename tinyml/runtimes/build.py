@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,15 @@ def firmware_root() -> Path:
 
 
 def build_program(
-    c_dir: Path, model: str, target: Target, build_dir: Path, *, trace: bool = False
+    c_dir: Path,
+    model: str,
+    target: Target,
+    build_dir: Path,
+    *,
+    trace: bool = False,
+    application: Sequence[Path] = (),
 ) -> Program:
-    """Compiles ``c_dir`` (a model's C folder) with the harness for a target.
+    """Compiles ``c_dir`` (a model's C folder) with a program for a target.
 
     Args:
         c_dir: folder with MODEL.c, MODEL.h, MODEL_weights.c, tinyml/ and kernels/.
@@ -75,6 +82,8 @@ def build_program(
         target: the board.
         build_dir: where objects, image and map go; created.
         trace: whether the program records the output of every node.
+        application: sources of the program, the first with its main; the test harness by default.
+            Their folders are searched for headers.
 
     Raises:
         ToolMissingError: the compiler is not installed.
@@ -97,7 +106,10 @@ def build_program(
     model_sources += sorted((c_dir / "kernels").glob("*.c"))
     jobs = [(s, build_dir / f"model_{s.stem}.o") for s in model_sources]
     jobs += [(s, build_dir / f"port_{s.stem}.o") for s in port_files]
-    jobs.append((root / "harness" / "main.c", build_dir / "port_main.o"))
+    main, *rest = application or [root / "harness" / "main.c"]
+    jobs.append((main, build_dir / "port_main.o"))
+    jobs += [(s, build_dir / f"port_{s.stem}.o") for s in rest]
+    flags += [f"-I{folder}" for folder in dict.fromkeys(s.parent for s in application)]
     with ThreadPoolExecutor() as pool:
         list(
             pool.map(

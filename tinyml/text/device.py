@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyml.errors import DatasetError
+from tinyml.runtimes.build import firmware_root
 from tinyml.text.tokenizer import ALPHABET, SPECIALS
 
 if TYPE_CHECKING:
@@ -98,6 +101,23 @@ const tml_tokenizer_t {name}_tokenizer = {{
 """
     files = {f"{name}_tokenizer.h": header, f"{name}_tokenizer.c": source}
     return DeviceTokenizer(files, len(merges) + len(characters))
+
+
+def write_tokenizer_folder(tokenizer: Tokenizer, name: str, folder: Path) -> DeviceTokenizer:
+    """A folder with the tokenizer's sources and the code that runs it; -I it, compile every .c.
+
+    Raises:
+        DatasetError: as `pack_merges`.
+    """
+    made = write_tokenizer(tokenizer, name)
+    root = firmware_root()
+    (folder / "tinyml").mkdir(parents=True, exist_ok=True)
+    shutil.copy(root / "include" / "tinyml" / "tokenizer.h", folder / "tinyml")
+    for source in ("tokenizer.c", "normalise.h"):
+        shutil.copy(root / "text" / source, folder)
+    for file_name, text in made.files.items():
+        (folder / file_name).write_text(text, encoding="utf-8")
+    return made
 
 
 def _rows(data: bytes) -> str:

@@ -7,6 +7,7 @@ import gzip
 import json
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,3 +164,27 @@ def test_a_vocabulary_beyond_the_table_is_refused():
     model = tokenizers.models.BPE({str(i): i for i in range(8193)}, [])
     with pytest.raises(DatasetError, match="8193 entries"):
         pack_merges(tokenizers.Tokenizer(model))
+
+
+def test_the_command_writes_a_folder_that_compiles(device: Device, tmp_path: Path):
+    stored = tmp_path / "t.tokenizer.json"
+    device.tokenizer.save(str(stored))
+    command = [sys.executable, "-m", "tinyml.cli", "tokenizer", str(stored)]
+    command += ["--out", str(tmp_path / "c"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)
+    assert said["files"] == ["text_tokenizer.c", "text_tokenizer.h"]
+    assert said["table_bytes"] < 11_000
+    sources = sorted((tmp_path / "c").glob("*.c"))
+    assert [s.name for s in sources] == ["text_tokenizer.c", "tokenizer.c"]
+    for source in sources:
+        flags = ["-std=c11", "-Wall", "-Werror", "-fsyntax-only", f"-I{tmp_path / 'c'}"]
+        subprocess.run(["cc", *flags, str(source)], check=True)
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path):
+    for source, said in (("zoo:tinynet-e", "reads no text"), ("gone.json", "does not exist")):
+        command = [sys.executable, "-m", "tinyml.cli", "tokenizer", source, "--out", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr

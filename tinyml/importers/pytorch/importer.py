@@ -86,19 +86,23 @@ def _run_file(path: Path) -> Any:
     return module
 
 
-def module_to_onnx(module: nn.Module, input_shapes: Sequence[Sequence[int]]) -> bytes:
+def module_to_onnx(
+    module: nn.Module, input_shapes: Sequence[Sequence[int]], *, ids: bool = False
+) -> bytes:
     """Exports a module in evaluation mode.
 
     Args:
         module: the model; its mode is set to evaluation.
         input_shapes: one static shape per input, batch size 1 first.
+        ids: whether the inputs are int32 ids instead of float32 reals.
 
     Raises:
         ImportModelError: PyTorch cannot export the module.
     """
     torch = _torch()
     module = module.eval() if not hasattr(module, "graph") else module
-    examples = tuple(torch.zeros(tuple(s)) for s in input_shapes)
+    dtype = torch.int32 if ids else torch.float32
+    examples = tuple(torch.zeros(tuple(s), dtype=dtype) for s in input_shapes)
     # The exporter logs and prints for its own developers.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)

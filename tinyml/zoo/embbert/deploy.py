@@ -62,17 +62,17 @@ class _Mixer(nn.Module):
         width = norm.weight.shape[0]
         self.query, taps, bias, joint, joint_bias = _folded_block(norm, block)
         kernel = taps.shape[1]
-        self.pad = nn.ZeroPad2d((kernel - 1, 0, 0, 0))
-        self.convolution = nn.Conv2d(width, width, (1, kernel), groups=width)
-        self.convolution.weight = nn.Parameter(taps[:, None, None])
+        self.pad = nn.ZeroPad2d((0, 0, kernel - 1, 0))
+        self.convolution = nn.Conv2d(width, width, (kernel, 1), groups=width)
+        self.convolution.weight = nn.Parameter(taps[:, None, :, None])
         self.convolution.bias = nn.Parameter(bias)
         self.output = nn.Linear(2 * width, width)
         self.output.weight, self.output.bias = nn.Parameter(joint), nn.Parameter(joint_bias)
 
     def forward(self, z: Tensor, padding: Tensor) -> Tensor:
         context = _attend(self.query(z), z, padding)
-        image = z.unsqueeze(1).permute(0, 3, 1, 2)
-        convolved = self.convolution(self.pad(image)).permute(0, 2, 3, 1).squeeze(1)
+        image = z.unsqueeze(2).permute(0, 3, 1, 2)
+        convolved = self.convolution(self.pad(image)).permute(0, 2, 3, 1).squeeze(2)
         mixed: Tensor = self.output(torch.cat([context, nn.functional.silu(convolved)], -1))
         return mixed
 
@@ -94,8 +94,8 @@ class _Last(nn.Module):
     def forward(self, z: Tensor, padding: Tensor) -> Tensor:
         first = z[:, :1]
         context = _attend(self.query(first), z, padding)
-        image = first.unsqueeze(1).permute(0, 3, 1, 2)
-        convolved = self.convolution(image).permute(0, 2, 3, 1).squeeze(1)
+        image = first.unsqueeze(2).permute(0, 3, 1, 2)
+        convolved = self.convolution(image).permute(0, 2, 3, 1).squeeze(2)
         joined = torch.cat([context, nn.functional.silu(convolved)], -1)
         logits: Tensor = self.output(joined).squeeze(1)
         return logits
@@ -126,13 +126,10 @@ class Deployed(nn.Module):
         rows[PAD] = rows[CLS]
         self.token = nn.Embedding(config.vocabulary, config.reduced)
         self.token.weight = nn.Parameter(rows)
-        # One grid holds both tables: give the positions the tokens' range.
-        stretch = rows.abs().max() / embedder.position.weight.abs().max().clamp(min=1e-9)
-        positions = embedder.position.weight[:length] * stretch
-        self.register_buffer("positions", positions.unsqueeze(0))
+        self.register_buffer("positions", embedder.position.weight[:length].unsqueeze(0))
         self.expander = nn.Linear(2 * config.reduced, config.width)
         self.expander.weight = nn.Parameter(
-            torch.cat([embedder.tok_expander.weight, embedder.pos_expander.weight / stretch], 1)
+            torch.cat([embedder.tok_expander.weight, embedder.pos_expander.weight], 1)
         )
         self.expander.bias = nn.Parameter(embedder.sentence.weight[1])
         self.normalise = _Normalise()

@@ -104,7 +104,9 @@ class TextModel(ZooModel):
         from tinyml.importers.pytorch import module_to_onnx
         from tinyml.zoo.embbert.deploy import deployable
 
-        return module_to_onnx(deployable(self.load(weights), self.length), [self.input_shape])
+        return module_to_onnx(
+            deployable(self.load(weights), self.length), [self.input_shape], ids=True
+        )
 
     def samples(self, role: str, weights: Path | None = None) -> Samples:
         from tinyml.text.tokenizer import encode
