@@ -12,6 +12,7 @@ static const float DIVERGED_TIMES = 8.0f;
 /* Page-Hinkley: ten errors more than the mean rate plus 5 points would bring. */
 static const float DRIFT_TOLERANCE = 0.05f, DRIFT_THRESHOLD = 10.0f;
 static const float LARGEST_DRIFT_VALUE = 4.0f;
+static const float SMALLEST_SCALE = 1e-6f; /* of squared targets */
 
 tml_learn_state_t *tml_learn_state(const tml_learn_t *learner) {
     return (tml_learn_state_t *)(void *)learner->state;
@@ -56,6 +57,15 @@ static void export_values(const tml_learn_layer_t *layer, float *weights) {
     }
 }
 
+static void export_weights(tml_learn_t *learner) {
+    const tml_learn_model_t *model = learner->model;
+    const uint32_t copies = model->has_momentum ? 2u : 1u;
+    memset(learn_weights(learner), 0, copies * model->weight_count * sizeof(float));
+    for (uint32_t i = 0; i < model->layer_count; ++i) {
+        export_values(&model->layers[i], learn_weights(learner));
+    }
+}
+
 void learn_reset(tml_learn_t *learner) {
     const tml_learn_model_t *model = learner->model;
     memset(learner->state, 0, model->state_bytes);
@@ -64,9 +74,7 @@ void learn_reset(tml_learn_t *learner) {
     state->standardise = model->standardise;
     state->drift.tolerance = DRIFT_TOLERANCE;
     state->drift.threshold = DRIFT_THRESHOLD;
-    for (uint32_t i = 0; i < model->layer_count; ++i) {
-        export_values(&model->layers[i], learn_weights(learner));
-    }
+    export_weights(learner);
 }
 
 tml_learn_status_t tml_learn_init(tml_learn_t *learner, const tml_learn_model_t *model,
@@ -259,6 +267,7 @@ static float average(float mean, float value, uint32_t count) {
     return mean + (value - mean) / (float)(count < AVERAGE_STEPS ? count : AVERAGE_STEPS);
 }
 
+/* What an answer costs that knows nothing. */
 static float ignorant_loss(const tml_learn_t *learner) {
     const tml_learn_state_t *state = tml_learn_state(learner);
     switch (learner->model->loss) {
@@ -268,7 +277,7 @@ static float ignorant_loss(const tml_learn_t *learner) {
         return 0.6931472f;
     case TML_LOSS_MSE:
     default:
-        return state->target_square > 1e-12f ? state->target_square : 1e-12f;
+        return state->target_square > SMALLEST_SCALE ? state->target_square : SMALLEST_SCALE;
     }
 }
 
@@ -276,6 +285,12 @@ static bool diverged(const tml_learn_t *learner, float loss, const tml_learn_tar
     tml_learn_state_t *state = tml_learn_state(learner);
     if (!tml_finite(loss)) return true;
     if (state->losses < UINT32_MAX) ++state->losses;
+    /* The first loss owes nothing to the rate. A squared error may be small by chance, and grows
+     * beyond every bound when it diverges: there the mean of a few is taken. */
+    const uint32_t first = learner->model->loss == TML_LOSS_MSE ? WATCH_FROM : 1;
+    if (state->losses <= first) {
+        state->first_loss = average(state->first_loss, loss, state->losses);
+    }
     if (learner->model->loss == TML_LOSS_MSE) {
         float sum = 0.0f;
         for (uint32_t i = 0; i < state->outputs; ++i) sum += target->values[i] * target->values[i];
@@ -283,12 +298,15 @@ static bool diverged(const tml_learn_t *learner, float loss, const tml_learn_tar
             average(state->target_square, sum / (float)state->outputs, state->losses);
     }
     state->loss = average(state->loss, loss, state->losses);
-    return state->losses >= WATCH_FROM && state->loss > DIVERGED_TIMES * ignorant_loss(learner);
+    const float ignorant = ignorant_loss(learner);
+    const float usual = state->first_loss > ignorant ? state->first_loss : ignorant;
+    return state->losses >= WATCH_FROM && state->loss > DIVERGED_TIMES * usual;
 }
 
+/* The saved state, or the exported weights with the statistics and classes of now. */
 static void roll_back(tml_learn_t *learner) {
     if (!learner->storage || tml_learn_restore(learner, learner->storage) != TML_LEARN_OK) {
-        learn_reset(learner);
+        export_weights(learner);
     }
     tml_learn_state_t *state = tml_learn_state(learner);
     state->losses = 0;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import struct
 import tempfile
@@ -289,5 +290,5 @@ def _status(data: memoryview) -> tuple[object, int]:
 
 
 def _state(data: memoryview) -> tuple[object, int]:
-    size = 56
+    size = ctypes.sizeof(State)
     return State.from_buffer_copy(bytes(data[4 : 4 + size])), 4 + size

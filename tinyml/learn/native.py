@@ -65,6 +65,7 @@ class State(ctypes.Structure):
         ("standardise", ctypes.c_uint32),
         ("losses", ctypes.c_uint32),
         ("loss", ctypes.c_float),
+        ("first_loss", ctypes.c_float),
         ("target_square", ctypes.c_float),
         ("drifts", ctypes.c_uint32),
         ("drift_tolerance", ctypes.c_float),

@@ -163,6 +163,7 @@ typedef struct {
     uint32_t standardise; /* tml_learn_standardise_t */
     uint32_t losses;      /* in the averages below; 0 restarts the watch for divergence */
     float loss;           /* moving average over 32 steps */
+    float first_loss;     /* at the beginning */
     float target_square;  /* MSE: the same of the squared targets, what answering 0 would cost */
     uint32_t drifts;      /* detected so far */
     tml_drift_t drift;    /* of the error before each update: 0 or 1; MSE: loss / target_square */

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tinyml.learn.conftest import SANITIZED
 from tests.tinyml.learn.networks import (
     KINDS,
     random_graph,
@@ -22,7 +23,7 @@ from tests.tinyml.learn.networks import (
 from tinyml.ir.execute import outputs
 from tinyml.learn import LearnOptions, Loss, make_learner
 from tinyml.learn.firmware import Session, build_learner
-from tinyml.learn.native import compile_runtime, load_native
+from tinyml.learn.native import load_native
 from tinyml.learn.reference import gradient
 from tinyml.targets import load_target
 
@@ -30,12 +31,6 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compile
 
 # Of the largest entry. Sums of up to some hundred float32 products leave a few 1e-7.
 BOUND = 1e-5
-SANITIZED = ("-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_runtime(tmp_path_factory.mktemp("runtime"), SANITIZED)
 
 
 def relative(a: np.ndarray, b: np.ndarray) -> float:
