@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tinyml.ir.graph import Graph
 from tinyml.plan.fuse import buffers_of, choose_groups, live_bytes
 from tinyml.plan.liveness import Buffer, aligned, lifetimes
-from tinyml.plan.schedule import Group
+from tinyml.plan.rows import row_rule
+from tinyml.plan.schedule import Group, turned
 
 _SWAPS = 600
 # The exact search: for graphs of so many buffers, trying so many placements.
@@ -70,15 +71,9 @@ def plan_memory(graph: Graph, isa: str = "portable", *, by_rows: bool = True) ->
 def _placed(graph: Graph, groups: tuple[Group, ...], unfused: int | None = None) -> MemoryPlan:
     lives = lifetimes(graph)
     buffers = buffers_of(graph, groups)
-    index = {b.tensors[0]: i for i, b in enumerate(buffers)}
-    distances = {
-        (index[dying], index[born]): aligned(d)
-        for g in groups
-        for (dying, born), d in g.distances.items()
-    }
     live = [live_bytes(graph, g, lives) for g in groups]
     bound = max(live, default=0)
-    offsets, proven = place(buffers, distances, bound)
+    groups, offsets, proven = _best_directions(graph, groups, buffers, bound)
     top = _top(buffers, offsets)
     return MemoryPlan(
         arena_bytes=top,
@@ -92,6 +87,43 @@ def _placed(graph: Graph, groups: tuple[Group, ...], unfused: int | None = None)
     )
 
 
+def _best_directions(
+    graph: Graph, groups: tuple[Group, ...], buffers: Sequence[Buffer], bound: int
+) -> tuple[tuple[Group, ...], list[int], bool]:
+    """Which groups run from the last row up, so that their output lies above their input.
+
+    Outputs of groups that run downwards lie ever lower; in turns they stay in place.
+    """
+    lives = lifetimes(graph)
+    rules = [row_rule(graph, n) for n in graph.nodes]
+    other = [turned(graph, g, rules, lives) for g in groups]
+
+    def tried(choice: Sequence[bool]) -> tuple[tuple[Group, ...], list[int], bool]:
+        picked = tuple(
+            o if up and o is not None else g for g, o, up in zip(groups, other, choice, strict=True)
+        )
+        return picked, *place(buffers, _distances(buffers, picked), bound)
+
+    best = tried([False] * len(groups))
+    turnable = [i for i, o in enumerate(other) if o is not None]
+    starts = [[i in turnable[k::2] for i in range(len(groups))] for k in (0, 1)]
+    if _top(buffers, best[1]) > bound and turnable:
+        for choice in starts:
+            found = tried(choice)
+            if _top(buffers, found[1]) < _top(buffers, best[1]):
+                best = found
+    return best
+
+
+def _distances(buffers: Sequence[Buffer], groups: Sequence[Group]) -> Distances:
+    index = {b.tensors[0]: i for i, b in enumerate(buffers)}
+    return {
+        (index[high], index[low]): aligned(d)
+        for g in groups
+        for (high, low), d in g.distances.items()
+    }
+
+
 def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[list[int], bool]:
     """Offsets for buffers, and whether they are known to be best.
 
@@ -100,7 +132,7 @@ def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[
     order of first fit is optimal, the one by offset of an optimal plan pushed down.
 
     Args:
-        distances: for pairs (a, b) of buffers: b may overlap a if it starts so many bytes lower.
+        distances: for pairs (a, b) of buffers: a may overlap b if it starts so many bytes higher.
         bound: a size that no plan can beat.
     """
     problem = _Problem(buffers, distances)

@@ -90,10 +90,11 @@ def live_bytes(graph: Graph, group: Group, lives: Lifetimes) -> int:
     total += sum(aligned(line_bytes(graph, group, name)) for name in group.lines)
     total += aligned(group.scratch)
     saved: dict[str, int] = {}
-    for (dying, born), distance in group.distances.items():
-        under, over = aligned(lives.size[born]), aligned(lives.size[dying])
+    for (high, low), distance in group.distances.items():
+        over, under = aligned(lives.size[high]), aligned(lives.size[low])
         both = max(over + aligned(distance), under)
-        saved[born] = saved.get(born, 0) + under + over - both
+        born = low if lives.first[low] >= group.first else high
+        saved[born] = saved.get(born, 0) + max(under + over - both, 0)
     return total - sum(min(s, aligned(lives.size[b])) for b, s in saved.items())
 
 

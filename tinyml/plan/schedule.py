@@ -8,7 +8,7 @@ full; nothing is computed twice. Rows of a dying input make room for rows of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tinyml.ir.graph import Graph, Node
 from tinyml.plan.liveness import IN_PLACE, Lifetimes
@@ -53,8 +53,8 @@ class Group:
         first, last: node indices, inclusive.
         steps: in order of execution; empty for a single node that runs as a whole.
         lines: rows of the line buffer of each tensor that stays inside the group.
-        distances: for pairs (dying input, new whole output) by owner: the output may lie below
-            the input, at least so many bytes lower, though both are live. Pairs that must be
+        distances: for pairs of a dying input and a new whole output, by owner, the one that lies
+            higher first: they may overlap if they start so many bytes apart. Pairs that must be
             apart are not listed.
         scratch: bytes that kernels of the group need while they run, one after the other.
     """
@@ -72,8 +72,12 @@ def whole_group(graph: Graph, index: int, lives: Lifetimes, isa: str) -> Group:
     node = graph.nodes[index]
     scratch = node.op.c_scratch(graph.ins(node), graph.out(node), isa)
     distances: dict[tuple[str, str], int] = {}
+    out = graph.out(node)
+    if node.op.c_in_place(graph.ins(node), out, isa):
+        owner = lives.owner[node.inputs[0]]
+        if lives.last[owner] == index and out.bytes <= lives.size[owner]:
+            distances[owner, out.name] = 0
     if isinstance(node.op, IN_PLACE) and len(set(node.inputs)) == len(node.inputs):
-        out = graph.out(node)
         for tensor in graph.ins(node):
             if not tensor.is_constant and tensor.shape == out.shape:
                 owner = lives.owner[tensor.name]
@@ -108,6 +112,31 @@ def row_group(
         simulation.useful_distances(),
         max(scratch[first : last + 1]),
     )
+
+
+def turned(
+    graph: Graph, group: Group, rules: Sequence[RowRule | None], lives: Lifetimes
+) -> Group | None:
+    """The group from the last row to the first: its output lies above its input. Only for single
+    nodes that are not elementwise, and only where the group overlaps something; else None."""
+    node = graph.nodes[group.first]
+    rule = rules[group.first]
+    if group.first != group.last or not group.steps or not group.distances or rule is None:
+        return None
+    if isinstance(node.op, IN_PLACE):
+        return None
+    out = graph.out(node)
+    distances = {}
+    for tensor, window in zip(graph.ins(node), rule.windows, strict=True):
+        owner = lives.owner.get(tensor.name)
+        if owner is None or window is None or (owner, out.name) not in group.distances:
+            continue
+        rows = row_count(tensor)
+        distances[out.name, owner] = max(
+            window.high(y, rows) * row_bytes(tensor) - y * row_bytes(out) for y in range(rule.rows)
+        )
+    steps = tuple(s for s in reversed(group.steps) if isinstance(s, Step))
+    return replace(group, steps=steps, distances=distances)
 
 
 class _Simulation:

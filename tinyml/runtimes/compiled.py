@@ -19,6 +19,8 @@ from tinyml.runtimes.process import require_tool, run_tool
 from tinyml.targets import Target
 
 Feed = Mapping[str, Array]
+# TML_FROM_LAST of tinyml/model.h.
+_FROM_LAST = 0x8000
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def run_program(
         stack_bytes = struct.unpack("<I", stack.read_bytes())[0] if stack.exists() else None
         counts = [int(line) for line in marks.read_text().split()] if count else []
     each = pieces[: len(pieces) // max(len(feeds), 1)]
-    instructions, node_instructions = _deltas(counts, [n for n, _ in each], len(graph.nodes))
+    instructions, node_instructions = _deltas(
+        counts, [n & ~_FROM_LAST for n, _ in each], len(graph.nodes)
+    )
     traces = _traces(pieces, graph, len(feeds)) if trace else []
     return Run(outputs, instructions, node_instructions if trace else [], traces, stack_bytes)
 
@@ -146,13 +150,14 @@ def _traces(pieces: Sequence[tuple[int, bytes]], graph: Graph, samples: int) -> 
     per_sample = len(pieces) // max(samples, 1)
     made = []
     for sample in range(samples):
-        joined: dict[int, bytearray] = {}
+        joined: dict[int, bytes] = {}
         for number, data in pieces[sample * per_sample : (sample + 1) * per_sample]:
-            joined.setdefault(number, bytearray()).extend(data)
+            before = joined.get(number & ~_FROM_LAST, b"")
+            joined[number & ~_FROM_LAST] = data + before if number & _FROM_LAST else before + data
         outputs = []
         for index, node in enumerate(graph.nodes):
             out = graph.out(node)
-            found = bytes(joined.get(index, b""))
+            found = joined.get(index, b"")
             # Rows that nothing reads are not made.
             values = np.frombuffer(found, out.dtype.numpy)
             outputs.append(values.reshape(out.shape) if len(found) == out.bytes else values)

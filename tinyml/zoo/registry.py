@@ -9,10 +9,11 @@ from tinyml.errors import DatasetError
 from tinyml.zoo.embbert.entry import TEXT_MODELS
 from tinyml.zoo.entry import WEIGHTS, ZooModel
 from tinyml.zoo.images import IMAGE_MODELS
+from tinyml.zoo.mlperf import BENCHMARK_MODELS
 
 __all__ = ["WEIGHTS", "ZooModel", "get_model", "list_models"]
 
-_MODELS: tuple[ZooModel, ...] = (*IMAGE_MODELS, *TEXT_MODELS)
+_MODELS: tuple[ZooModel, ...] = (*IMAGE_MODELS, *TEXT_MODELS, *BENCHMARK_MODELS)
 
 
 def list_models() -> list[ZooModel]:

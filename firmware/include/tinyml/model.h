@@ -46,10 +46,12 @@ typedef struct {
 } tml_model_t;
 
 /* Built with -DTINYML_TRACE, a model calls this after each node, or after each row of its output
- * where rows are made one by one; the program supplies it. */
+ * where rows are made one by one; the program supplies it. TML_FROM_LAST is part of the node's
+ * number where rows come from the last to the first. */
+#define TML_FROM_LAST 0x8000u
 #ifdef TINYML_TRACE
 void tml_trace(uint16_t node, const void *output, uint32_t bytes);
-#define TML_TRACE(node, output, bytes) tml_trace((node), (output), (bytes))
+#define TML_TRACE(node, output, bytes) tml_trace((uint16_t)(node), (output), (bytes))
 #else
 #define TML_TRACE(node, output, bytes) ((void)0)
 #endif

@@ -346,3 +346,17 @@ def test_a_gap_to_the_bound_is_stated(seed):
     top = max(o + b.size for o, b in zip(offsets, buffers, strict=True))
     assert top <= 1.15 * bound
     assert proven == (-(-top // 16) * 16 == bound)
+
+
+def test_outputs_over_inputs_do_not_wander():
+    """Four depthwise layers of one size: in turns from the first row and from the last, the
+    tensors stay where they are."""
+    net, same = Net(0, (1, 24, 4, 8)), Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    x = "x"
+    for _ in range(4):
+        x = net.depthwise(x, same)
+    graph = net.done(net.apply(Mean(), x))
+    plan = plan_memory(graph)
+    assert_plan_runs(graph, plan)
+    whole, row = 24 * 32, 32
+    assert plan.arena_bytes <= whole + 3 * row

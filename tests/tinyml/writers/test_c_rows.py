@@ -15,7 +15,7 @@ from tests.tinyml.single_op import random_feeds
 from tinyml.export import write_c_folder
 from tinyml.ir import Graph
 from tinyml.ir.execute import run
-from tinyml.ops import Add, AveragePool2D, Concatenation, MaxPool2D, Relu6, Window
+from tinyml.ops import Add, AveragePool2D, Concatenation, MaxPool2D, Mean, Relu6, Window
 from tinyml.plan import plan_memory
 from tinyml.runtimes.build import build_program
 from tinyml.runtimes.compiled import run_program
@@ -84,3 +84,17 @@ def test_the_repeating_middle_is_stored_once():
     unrolled = [*order[:start], *order[start : start + period] * rounds]
     assert unrolled == order[: start + period * rounds]
     assert _repeating([0, 1, 2]) == (0, 3, 1)
+
+
+def test_rows_from_the_last_to_the_first(tmp_path):
+    net, same = Net(0, (1, 24, 4, 8)), Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    x = "x"
+    for _ in range(4):
+        x = net.depthwise(x, same)
+    graph = net.done(net.apply(Mean(), x))
+    steps = [g.steps for g in plan_memory(graph).groups if len(g.steps) == 24]
+    if not any(s[0].row == 23 for s in steps):
+        pytest.skip("the plan needs no group of that kind")
+    host = load_target("host")
+    need(host)
+    assert_rows_equal_the_reference(graph, host, tmp_path / "x")

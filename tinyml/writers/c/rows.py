@@ -25,6 +25,8 @@ class _Rows:
     def __init__(self, emitter: CEmitter, graph: Graph, plan: MemoryPlan, group: Group) -> None:
         self.emitter, self.graph, self.plan, self.group = emitter, graph, plan, group
         self.rules: dict[int, RowRule] = {}
+        rows = [s.row for s in group.steps if isinstance(s, Step) and s.node == group.first]
+        self.downwards = rows == sorted(rows)
         # The position of each node's next access to each tensor: variable by (node, tensor).
         self.variables: dict[tuple[int, str], str] = {}
         for index in range(group.first, group.last + 1):
@@ -46,8 +48,8 @@ class _Rows:
             if text:
                 order.append(cases.setdefault(text, len(cases)))
         declared = [
-            f"        uint32_t {variable} = {self.plan.offsets[name]}u;"
-            for (_, name), variable in self.variables.items()
+            f"        uint32_t {variable} = {self._start(index, name)}u;"
+            for (index, name), variable in self.variables.items()
         ]
         body = []
         for text, number in cases.items():
@@ -58,6 +60,17 @@ class _Rows:
                 "            }",
             ]
         return ["    {", *declared, *_loop(order, body), "    }"]
+
+    def _start(self, index: int, name: str) -> int:
+        """Where the node's first access to a tensor lies."""
+        y = next(s.row for s in self.group.steps if isinstance(s, Step) and s.node == index)
+        node = self.graph.nodes[index]
+        row = y
+        if name != node.output:
+            window = self.rules[index].windows[node.inputs.index(name)]
+            assert window is not None
+            row = window.low(y)
+        return self.plan.offsets[name] + row * row_bytes(self.graph.tensors[name])
 
     def _step(self, step: Step) -> str:
         index, y = step.node, step.row
@@ -73,16 +86,18 @@ class _Rows:
         form.op.to_c(self.emitter, form.ins, form.out)
         made = self.emitter.statements[start:]
         place = self.emitter.place(form.out)
-        made = [*made, f"TML_TRACE({index}, {place}, {form.out.bytes}u);"]
-        advances = {node.output: row_bytes(self.graph.out(node))}
+        number = f"{index}" if self.downwards else f"TML_FROM_LAST | {index}"
+        made = [*made, f"TML_TRACE({number}, {place}, {form.out.bytes}u);"]
+        after = y + 1 if self.downwards else max(y - 1, 0)
+        advances = {node.output: after - y}
         for name, window in zip(node.inputs, rule.windows, strict=True):
             if window is not None:
-                rows = window.low(y + 1) - window.low(y)
-                advances[name] = rows * row_bytes(self.graph.tensors[name])
-        for name, by in advances.items():
+                advances[name] = window.low(after) - window.low(y)
+        for name, rows in advances.items():
             variable = self.variables.get((index, name))
-            if variable is not None and by:
-                made.append(f"{variable} += {by}u;")
+            if variable is not None and rows:
+                by = abs(rows) * row_bytes(self.graph.tensors[name])
+                made.append(f"{variable} {'+' if rows > 0 else '-'}= {by}u;")
         return _indented(made)
 
     def _shift(self, shift: Shift) -> str:
