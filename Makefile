@@ -8,7 +8,7 @@ BUILD := build
 C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-long lint format bench clean
+.PHONY: help setup system demo test test-long lint format bench size fuzz clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,13 @@ format: setup ## Rewrite sources in the project's style.
 
 bench: setup ## Measure the zoo's models on every target; writes bench/results.md.
 	$(BIN)/python bench/models.py --out bench/results.md
+
+size: setup ## Print what each part of the device agent takes on a Cortex-M4; fails when over budget.
+	$(BIN)/python bench/agent_size.py
+
+FUZZ_SECONDS ?= 240
+fuzz: setup ## Fuzz the device agent's C parsers (3 harnesses of FUZZ_SECONDS each; needs clang).
+	PYTHON=$(BIN)/python scripts/fuzz "$$($(BIN)/python -c 'from fleet.devices import fetch_crypto; print(fetch_crypto(with_hashes=False))')" $(BUILD)/fuzz $(FUZZ_SECONDS)
 
 clean: ## Remove what was built; keeps the virtual environment.
 	rm -rf $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -95,7 +95,7 @@ def build_board(export: Path) -> Program:
     foreign = [crypto / "monocypher" / "monocypher.c"]
     foreign += [crypto / "mbedtls" / "library" / f"sha{n}.c" for n in (256, 512)]
     link = ["-Wl,--gc-sections", "-nostdlib", "-nostartfiles", f"-L{ports / 'common'}"]
-    link += ["-T", str(own / "board.ld"), "-lgcc"]
+    link += ["-T", str(ports / "mps2_an386" / "board.ld"), "-lgcc"]
     return _build(export, compiler, flags, include, sources, foreign, link)
 
 
