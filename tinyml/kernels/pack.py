@@ -88,3 +88,28 @@ def depthwise_channels(layer: Layer, kernels: Array, *, overlapping: bool) -> Ar
     taps = kernels[..., [0, 1, 1, 2]] if overlapping else padded(kernels, 2, 2)
     pairs = np.ascontiguousarray(taps.astype("<i2")).view("<i4").reshape(layer.outputs, -1)
     return np.concatenate([ends, pairs], axis=1)
+
+
+def requantisation_vectors(layer: Layer, order: Array, channels: Array | None = None) -> Array:
+    """For each group of channels bias, multiplier, left shift and constant, a vector each.
+
+    Args:
+        order: the channel of the group at each place of a vector.
+        channels: which channels are meant; all in order by default.
+
+    Returns:
+        int32 (groups, 4 * len(order)). Channels that fill the last group are zeros.
+    """
+    multiplier, shift = layer.canonical()
+    constant = ((2 * layer.output_zero_point + 1) << -shift) >> 1
+    ends = np.stack([layer.folded_bias(), multiplier, shift, constant]).astype("<i4")
+    chosen = ends if channels is None else ends[:, channels]
+    groups = padded(chosen, len(order), 1).reshape(4, -1, len(order))[..., order]
+    return np.ascontiguousarray(groups.transpose(1, 0, 2).reshape(groups.shape[1], -1))
+
+
+def sixteen_taps_of_quads(rows: Array) -> Array:
+    """For each four channels, each 16 taps: 16 of each channel. int8 (quads, taps / 16, 4, 16)."""
+    full = padded(padded(rows, 4, 0), 16, 1).astype(np.int8)
+    quads = full.reshape(full.shape[0] // 4, 4, -1, 16)
+    return np.ascontiguousarray(quads.transpose(0, 2, 1, 3))

@@ -15,12 +15,18 @@ from tinyml.kernels.pack import (
     channel_pairs,
     channel_quads,
     depthwise_channels,
+    padded,
     portable_parts,
     requantisation_groups,
+    requantisation_vectors,
+    sixteen_taps_of_quads,
 )
 
 # Beyond this the widened columns of a convolution cost more memory than they are worth.
 _LARGEST_SCRATCH = 32768
+# Which channel of a group stands where in the vectors of mve_quad_t and mve_lanes_t.
+_QUAD = np.arange(4)
+_INTERLEAVED = np.arange(16).reshape(4, 4).T.ravel()
 
 
 class Variant(ABC):
@@ -124,6 +130,17 @@ class DspConv(Variant):
         return [requantisation_groups(layer, 2), channel_pairs(layer.rows, 4)]
 
 
+def _rows_as_pixels(layer: Layer) -> Mapping[str, int]:
+    """The window of a fully connected layer, whose rows are the pixels of a 1x1 convolution."""
+    sizes = {"h": 1, "w": layer.shape["rows"], "ring": 1}
+    return {
+        **{f"input_{k}": v for k, v in (sizes | {"c": layer.shape["inputs"]}).items()},
+        **{f"output_{k}": v for k, v in (sizes | {"c": layer.outputs}).items()},
+        **dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w"), 1),
+        **dict.fromkeys(("dilation_h", "dilation_w"), 1),
+    }
+
+
 class DspRows(DspConv):
     """A fully connected layer of several rows: the rows are pixels."""
 
@@ -133,15 +150,7 @@ class DspRows(DspConv):
         return layer.shape["rows"] > 2 and super().applies(layer)
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
-        rows, inputs = layer.shape["rows"], layer.shape["inputs"]
-        sizes = {"h": 1, "w": rows}
-        fields = {
-            **{f"input_{k}": v for k, v in (sizes | {"c": inputs, "ring": 1}).items()},
-            **{f"output_{k}": v for k, v in (sizes | {"c": layer.outputs, "ring": 1}).items()},
-            **dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w"), 1),
-            **dict.fromkeys(("dilation_h", "dilation_w"), 1),
-        }
-        return "tml_window_t", fields
+        return "tml_window_t", _rows_as_pixels(layer)
 
 
 class DspFullyConnected(Variant):
@@ -219,7 +228,91 @@ class DspDepthwise(Variant):
         return [depthwise_channels(layer, by_channel, overlapping=self._is_unrolled(layer))]
 
 
+class MveConv(Variant):
+    """Four channels of a pixel at a time, sixteen taps an instruction."""
+
+    isa = "mve"
+    kind = CONV
+    kernel = "tml_conv2d_s8_mve"
+    helpers = ("tml_mve_block_4x1",)
+    takes_scratch = True
+
+    def applies(self, layer: Layer) -> bool:
+        return layer.has_short_requantisation() and self.scratch(layer) <= _LARGEST_SCRATCH
+
+    def scratch(self, layer: Layer) -> int:
+        _, shape = self.shape(layer)
+        pads = shape.get("pad_top", 0), shape.get("pad_left", 0)
+        is_one_tap = (shape["kernel_h"], shape["kernel_w"], *pads) == (1, 1, 0, 0)
+        return 0 if is_one_tap else 4 * layer.rows.shape[1]
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        return [requantisation_vectors(layer, _QUAD), sixteen_taps_of_quads(layer.rows)]
+
+
+class MveRows(MveConv):
+    """A fully connected layer: the rows are pixels."""
+
+    kind = FULLY_CONNECTED
+
+    def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
+        return "tml_window_t", _rows_as_pixels(layer)
+
+
+class MveOneChannel(MveConv):
+    """A depthwise convolution of one input channel is a convolution."""
+
+    kind = DEPTHWISE
+
+    def applies(self, layer: Layer) -> bool:
+        return layer.shape["input_c"] == 1 and super().applies(layer)
+
+
+class MveDepthwise(Variant):
+    """Sixteen channels at a time, or fewer of several pixels."""
+
+    isa = "mve"
+    kind = DEPTHWISE
+    kernel = "tml_depthwise_conv2d_s8_mve"
+    helpers = ("tml_mve_depthwise_row",)
+    takes_scratch = True
+    # As in depthwise_conv2d_mve.c.
+    _LANES, _MOST_TAPS = 16, 64
+
+    def applies(self, layer: Layer) -> bool:
+        s = layer.shape
+        return (
+            s["input_c"] == s["output_c"]
+            and s["kernel_h"] * s["kernel_w"] <= self._MOST_TAPS
+            # Two products must fit 16 bits.
+            and int(layer.weights.min()) >= -127
+            and layer.has_short_requantisation()
+            and self.scratch(layer) <= _LARGEST_SCRATCH
+        )
+
+    def scratch(self, layer: Layer) -> int:
+        s = layer.shape
+        ring = (s["kernel_h"] - 1) * s["dilation_h"] + 1
+        last = (s["output_w"] - 1) * s["stride_w"] + (s["kernel_w"] - 1) * s["dilation_w"]
+        return ring * max(last + 1, s["pad_left"]) * s["input_c"] + self._LANES
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        repeats = 1
+        if layer.shape["stride_w"] == 1 and self._LANES % layer.outputs == 0:
+            repeats = self._LANES // layer.outputs
+        lanes = np.tile(np.arange(layer.outputs), repeats)
+        ends = requantisation_vectors(layer, _INTERLEAVED, lanes).view(np.uint8)
+        weights = padded(padded(layer.rows[lanes], 2, 1), self._LANES, 0).astype(np.int8)
+        by_lane = weights.reshape(-1, self._LANES, weights.shape[1]).transpose(0, 2, 1)
+        flat = np.ascontiguousarray(by_lane.reshape(len(by_lane), -1)).view(np.uint8)
+        return [np.concatenate([ends, flat], axis=1)]
+
+
 VARIANTS: tuple[Variant, ...] = (
+    MveOneChannel(),
+    MveDepthwise(),
+    MveConv(),
+    MveRows(),
     DspRows(),
     DspConv(),
     DspDepthwise(),

@@ -80,6 +80,14 @@ void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, co
 void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *data,
                                 const int8_t *input, int8_t *output, void *scratch);
 
+/* The same layers for cores with vectors (Armv8.1-M MVE). scratch, 4-byte aligned: conv2d four
+ * times its taps, none for 1x1 without padding; depthwise_conv2d (depth multiplier 1, at most 64
+ * taps) the padded rows under one window, and 16 bytes. */
+void tml_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t *input,
+                       int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_depthwise_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t *input,
+                                 int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+
 /* ------------------------------------------------------------------ pooling */
 
 typedef struct {

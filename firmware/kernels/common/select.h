@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which implementation of a kernel is compiled. The core decides, through what its compiler
- * defines, so one folder of generated C builds for this machine and for every board.
+ * Which instructions the core has, as its compiler tells. Kernels for cores with more than plain C
+ * hold the same computation in plain C too, so that one folder of generated C builds for this
+ * machine and for every board.
  */
 #ifndef TINYML_SELECT_H
 #define TINYML_SELECT_H
@@ -10,6 +11,12 @@
 #define TML_USE_DSP 1
 #else
 #define TML_USE_DSP 0
+#endif
+
+#if defined(__ARM_FEATURE_MVE)
+#define TML_USE_MVE 1
+#else
+#define TML_USE_MVE 0
 #endif
 
 #endif
