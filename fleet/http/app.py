@@ -70,6 +70,7 @@ def create_app(
             return JSONResponse({"error": f"a body has at most {MAX_BODY} bytes"}, 413)
         response = await proceed(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["X-Frame-Options"] = "DENY"
         response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -34,7 +34,8 @@ def publish(home: Home, name: str, sequence: int, ram: int) -> str:
         number = releases.add(
             connection, tenant="default", name=name, version="1", sequence=sequence, digest=digest,
             size=10, manifest=b"", authority=b"", created_at=1.7e9, created_by="ann",
-            requirements={"sensors": ["camera"], "task": "look"},
+            requirements={"sensors": ["camera"], "task": "look", "classes": ["cortex-m4"], "abi": "00",
+                          "arena_bytes": 1, "slot_bytes": 1},
             report={**REPORT, "memory": {"flash": 5000, "ram": ram}},
         )  # fmt: skip
         queues.put_outbox(connection, [queues.Change("release", "default", str(number))])
@@ -47,7 +48,16 @@ def say_hello(home: Home, name: str, runs: str) -> None:
         connection.execute(
             schema.device.update()
             .where(schema.device.c.id == number)
-            .values(state="active", hardware="cortex-m4", model_digest=runs, slot_bytes=9)
+            .values(
+                state="active",
+                vendor="tinyml",
+                hardware="cortex-m4",
+                abi="00",
+                arena_bytes=9,
+                slot_bytes=9,
+                packet_bytes=2048,
+                model_digest=runs,
+            )
         )
         connection.execute(schema.sensor.insert(), [{"device_id": number, "kind": "camera"}])
         queues.put_outbox(connection, [queues.Change("device", "default", name)])
