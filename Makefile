@@ -34,9 +34,11 @@ $(BUILD)/demo/report.json: $(shell find tinyml firmware -type f -not -name '*.py
 	$(BIN)/tinyml export zoo:tinynet-mnist --target cortex-m4 --out $(BUILD)/demo > /dev/null
 
 test: setup ## Run the tests (minutes).
+	@scripts/system-packages --optional
 	$(BIN)/python -m pytest -n auto
 
 test-long: setup ## Run the long tests too.
+	@scripts/system-packages --optional
 	$(BIN)/python -m pytest -n auto -m "long or not long"
 
 lint: setup ## Check style, types and C warnings.
