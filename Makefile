@@ -8,10 +8,10 @@ BUILD := build
 C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-long lint format bench size fuzz clean
+.PHONY: help setup system demo test test-long lint format bench bench-models size fuzz clean
 
 help: ## Show this list.
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready system ## Install everything: virtual environment, compilers, emulators.
 
@@ -53,8 +53,10 @@ format: setup ## Rewrite sources in the project's style.
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
 
-bench: setup ## Measure the zoo's models on every target; writes bench/results.md.
-	$(BIN)/python bench/models.py --out bench/results.md
+bench: bench-models ## All benchmarks.
+
+bench-models: setup ## Instructions, RAM and flash of models on every target; writes bench/models.*.
+	$(BIN)/python bench/models.py --out bench/models
 
 size: setup ## Print what each part of the device agent takes on a Cortex-M4; fails when over budget.
 	$(BIN)/python bench/agent_size.py

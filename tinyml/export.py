@@ -255,7 +255,7 @@ def _write_and_verify(
                 "float": float_accuracy(source.onnx, test, progress) if source.onnx else None,
                 "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
             }
-    _check_linked(target, program.memory.flash, program.memory.arena + (counted.stack_bytes or 0))
+    _check_linked(target, program.memory.flash, program.memory.ram + (counted.stack_bytes or 0))
     report = build_report(
         source=source,
         target=target,

@@ -27,6 +27,7 @@ class MemoryUse:
             functions (libgcc), which a core without division or wide multiplication needs.
         weights: the weights blob.
         arena: the model's activations.
+        static: RAM of the model and its kernels beside the arena: their variables.
         runtime_flash, runtime_ram: start-up code, harness and port, which a product replaces by
             its own.
     """
@@ -34,6 +35,7 @@ class MemoryUse:
     code: int
     weights: int
     arena: int
+    static: int
     runtime_flash: int
     runtime_ram: int
 
@@ -41,6 +43,11 @@ class MemoryUse:
     def flash(self) -> int:
         """Flash of the model alone."""
         return self.code + self.weights
+
+    @property
+    def ram(self) -> int:
+        """RAM of the model alone, without its stack."""
+        return self.arena + self.static
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ _NAME_ONLY = re.compile(r"^ (\.[\w.$-]+)$")
 
 def read_map(link_map: Path, model: str) -> MemoryUse:
     """Sums the sections that the linker kept, by object file (GNU ld map format)."""
-    code = weights = arena = runtime_flash = runtime_ram = 0
+    code = weights = arena = static = runtime_flash = runtime_ram = 0
     text = link_map.read_text(errors="replace")
     kept = text[text.index("Linker script and memory map") :]
     section = ""
@@ -183,10 +190,12 @@ def read_map(link_map: Path, model: str) -> MemoryUse:
         elif owner == "port_main.o" and section == ".bss.arena":
             arena += size
         elif owner.startswith(("model_", "libgcc.a(")) and (is_flash or is_ram):
-            code += size
+            # Initialised variables take flash too, from where they are copied.
+            code += size if not section.startswith((".bss", ".sbss")) else 0
+            static += size if is_ram else 0
         elif is_flash:
             runtime_flash += size
         elif is_ram:
             runtime_ram += size
         section = ""
-    return MemoryUse(code, weights, arena, runtime_flash, runtime_ram)
+    return MemoryUse(code, weights, arena, static, runtime_flash, runtime_ram)
