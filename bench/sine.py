@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Federated meta-learning of sine waves on generated C: TinyReptile against joint training.
 
-Tasks y = a sin(x + b), a in [0.1, 5], b in [0, 2 pi), x in [-5, 5] (Nichol et al., arXiv 1803.02999,
-section 5). Each round one device takes the weights, makes one pass of single-sample SGD over its 32
-samples with its generated C, and sends them back; the server moves towards them with a rate that
-falls linearly to 0 (TinyReptile, arXiv 2304.05201). FedSGD is the same with one sample and rate 1.
+Tasks y = a sin(x + b), a in [0.1, 5], b in [0, 2 pi), x in [-5, 5] (Nichol et al., arXiv
+1803.02999, section 5). Each round one device takes the weights, makes one pass of single-sample
+SGD over its 32 samples with its generated C, and sends them back; the server moves towards them
+with a rate that falls linearly to 0 (TinyReptile, arXiv 2304.05201).
+FedSGD is the same with one sample and rate 1.
 
     python bench/sine.py [--rounds 10000]
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +56,7 @@ def network(seed: int) -> Graph:
     rng = np.random.default_rng(seed)
     graph = Graph("sine", {"x": Tensor("x", (1, 1))}, [], ["x"], [])
     x = "x"
-    for index, (inputs, outputs) in enumerate(zip(SIZES[:-1], SIZES[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(SIZES)):
         limit = inputs**-0.5
         weights, bias = (
             graph.add(Tensor("c", s, data=rng.uniform(-limit, limit, s).astype(np.float32)))

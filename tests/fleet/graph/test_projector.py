@@ -34,7 +34,8 @@ def publish(home: Home, name: str, sequence: int, ram: int) -> str:
         number = releases.add(
             connection, tenant="default", name=name, version="1", sequence=sequence, digest=digest,
             size=10, manifest=b"", authority=b"", created_at=1.7e9, created_by="ann",
-            requirements={"sensors": ["camera"], "task": "look", "classes": ["cortex-m4"], "abi": "00",
+            requirements={"sensors": ["camera"], "task": "look",
+                          "classes": ["cortex-m4"], "abi": "00",
                           "arena_bytes": 1, "slot_bytes": 1},
             report={**REPORT, "memory": {"flash": 5000, "ram": ram}},
         )  # fmt: skip
