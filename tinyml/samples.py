@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyml.errors import CalibrationError
 from tinyml.ir.graph import Graph
-from tinyml.ir.tensor import Array
+from tinyml.ir.tensor import Array, Tensor
 
 LABELS = "y"
 
@@ -144,8 +144,14 @@ def checked_samples(source: str, arrays: Mapping[str, Array], labels: Array | No
 
 
 def quantised_feeds(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    """The int8 feeds of an int8 graph for float feeds in its layout."""
-    return [{n: graph.tensors[n].q.quantise(f[n]) for n in graph.inputs} for f in feeds]
+    """The integer feeds of an integer graph for float feeds in its layout. Ids stay as they are."""
+    return [{n: _integers(graph.tensors[n], f[n]) for n in graph.inputs} for f in feeds]
+
+
+def _integers(tensor: Tensor, values: Array) -> Array:
+    if tensor.quant is None:
+        return np.asarray(values, tensor.dtype.numpy)
+    return tensor.quant.quantise(values, tensor.dtype)
 
 
 def integer_feeds(graph: Graph, samples: Samples) -> list[dict[str, Array]]:

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
+from tinyml.ir.random_feed import id_count, random_feed
 from tinyml.ir.tensor import Array
 from tinyml.runtimes.interpreters import LiteRt, TfliteMicro
 from tinyml.writers.tflite import write_tflite
@@ -19,9 +20,26 @@ def activation(name: str, shape: Sequence[int], scale: float, zero: int) -> Tens
     return Tensor(name, tuple(shape), DType.INT8, Quantisation.per_tensor(scale, zero))
 
 
-def model(op: Operator, ins: Sequence[Tensor], scale: float, zero: int) -> Graph:
+def wide(name: str, shape: Sequence[int], scale: float) -> Tensor:
+    """An int16 activation."""
+    return Tensor(name, tuple(shape), DType.INT16, Quantisation.per_tensor(scale, 0))
+
+
+def ids(name: str, shape: Sequence[int]) -> Tensor:
+    """An int32 activation without quantisation."""
+    return Tensor(name, tuple(shape), DType.INT32)
+
+
+def model(
+    op: Operator,
+    ins: Sequence[Tensor],
+    scale: float,
+    zero: int,
+    dtype: DType = DType.INT8,
+) -> Graph:
     """A graph of one node; constants are the inputs that have data."""
-    out = activation("out", op.infer([t.shape for t in ins]), scale, zero)
+    shape = op.infer([t.shape for t in ins])
+    out = Tensor("out", shape, dtype, Quantisation.per_tensor(scale, zero))
     graph = Graph(
         "single",
         {**{t.name: t for t in ins}, "out": out},
@@ -41,31 +59,37 @@ def weights_and_bias(
     *,
     scale_range: tuple[float, float] = (0.001, 0.02),
     bias_limit: int = 20000,
+    bias_dtype: DType = DType.INT32,
 ) -> list[Tensor]:
-    """Random per-channel int8 weights and an int32 bias."""
+    """Random per-channel int8 weights and a bias."""
     channels = shape[axis]
     scales = rng.uniform(*scale_range, channels)
     data = rng.integers(-127, 128, shape).astype(np.int8)
-    bias = rng.integers(-bias_limit, bias_limit + 1, channels).astype(np.int32)
+    bias = rng.integers(-bias_limit, bias_limit + 1, channels).astype(bias_dtype.numpy)
     quant = Quantisation.per_channel(scales, axis)
     of_bias = Quantisation.per_channel(np.array(quant.scale) * input_scale, 0)
     return [
         Tensor("weights", tuple(shape), DType.INT8, quant, data),
-        Tensor("bias", (channels,), DType.INT32, of_bias, bias),
+        Tensor("bias", (channels,), bias_dtype, of_bias, bias),
     ]
 
 
 def random_feeds(graph: Graph, rng: np.random.Generator, count: int) -> list[dict[str, Array]]:
     """Random inputs, the extremes, and real zero everywhere."""
-    feeds = [
-        {n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs}
-        for _ in range(count)
-    ]
-    for value in (-128, 127):
-        feeds.append({n: np.full(graph.tensors[n].shape, value, np.int8) for n in graph.inputs})
+    feeds = [random_feed(graph, rng) for _ in range(count)]
     tensors = [graph.tensors[n] for n in graph.inputs]
-    feeds.append({t.name: np.full(t.shape, t.q.z, np.int8) for t in tensors})
+    for end in (0, 1):
+        feeds.append({t.name: _filled(t, _ends(graph, t)[end]) for t in tensors})
+    feeds.append({t.name: _filled(t, t.quant.z if t.quant else 0) for t in tensors})
     return feeds
+
+
+def _ends(graph: Graph, tensor: Tensor) -> tuple[int, int]:
+    return tensor.dtype.limits if tensor.quant else (0, id_count(graph, tensor) - 1)
+
+
+def _filled(tensor: Tensor, value: int) -> Array:
+    return np.full(tensor.shape, value, tensor.dtype.numpy)
 
 
 def assert_equal_everywhere(
@@ -83,7 +107,7 @@ def assert_equal_everywhere(
     for feed in feeds:
         arrays = [t.data if t.data is not None else feed[t.name] for t in ins]
         expected = node.op.run_int(arrays, ins, out)
-        assert expected.dtype == np.int8
+        assert expected.dtype == out.dtype.numpy
         assert expected.shape == out.shape
         np.testing.assert_array_equal(micro.run(feed)[0], expected, "TFLite-Micro")
         if litert is not None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tinyml.ir.tensor import DType
+
 Int64 = NDArray[np.int64]
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
@@ -87,6 +89,45 @@ def requantise(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
     return rounding_divide_by_pot(doubling_high_multiply(shifted, multiplier), right)
 
 
+def requantise_wide(x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike) -> Int64:
+    """MultiplyByQuantizedMultiplier of a 64-bit value: the multiplier is cut to 16 bits and the
+    result is rounded once, half up. The accumulators of int16 layers take this path.
+
+    Args:
+        x: below 2**47 in magnitude.
+        multiplier, shift: of `quantise_multiplier`, shift below 8; broadcast against x.
+    """
+    m64 = np.asarray(multiplier, np.int64)
+    reduced = np.where(m64 < 0x7FFF0000, (m64 + (1 << 15)) >> 16, 0x7FFF)
+    right = 15 - np.asarray(shift, np.int64)
+    return wrap32((np.asarray(x, np.int64) * reduced + (np.int64(1) << (right - 1))) >> right)
+
+
+def inverse_square_root(x: Int64) -> tuple[Int64, Int64]:
+    """1 / sqrt(x) of positive integers as (multiplier, shift): multiplier * 2**(shift - 31).
+
+    Source: TFLite GetInvSqrtQuantizedMultiplierExp, five Newton-Raphson steps in Q3.28.
+    """
+    shift = np.full_like(x, 11)
+    scaled = np.maximum(x, 2)
+    while np.any(large := scaled >= 1 << 29):
+        scaled, shift = np.where(large, scaled // 4, scaled), shift + large
+    while np.any(small := scaled < 1 << 27):
+        scaled, shift = np.where(small, scaled * 4, scaled), shift - small
+    half = rounding_divide_by_pot(scaled >> 1, 1)
+    half_three = (1 << 28) + (1 << 27)
+    root = np.full_like(x, 1 << 28)
+    for _ in range(5):
+        square = doubling_high_multiply(root, root)
+        cube = saturating_left_shift(doubling_high_multiply(square, root), 6)
+        step = doubling_high_multiply(half_three, root) - doubling_high_multiply(half, cube)
+        root = saturating_left_shift(wrap32(step), 3)
+    multiplier = doubling_high_multiply(root, 1518500250)
+    multiplier = multiplier << np.maximum(-shift, 0)
+    one = x <= 1
+    return np.where(one, INT32_MAX, multiplier), np.where(one, 0, -np.maximum(shift, 0))
+
+
 def saturating_left_shift(x: Int64, exponent: int) -> Int64:
     """x * 2**exponent saturated to int32 (gemmlowp SaturatingRoundingMultiplyByPOT)."""
     return np.asarray(np.clip(x << exponent, INT32_MIN, INT32_MAX), np.int64)
@@ -158,6 +199,12 @@ def _exp_on_interval(a: Int64) -> Int64:
     x4_over_4 = rounding_divide_by_pot(x4, 2)
     inner = rounding_divide_by_pot(doubling_high_multiply(x4_over_4 + x3, constant_third) + x2, 1)
     return constant_term + doubling_high_multiply(constant_term, x + inner)
+
+
+def saturate(x: Any, dtype: DType, bounds: tuple[int, int] | None = None) -> NDArray[Any]:
+    """Values saturated to ``bounds``, by default the range of ``dtype``, as that type."""
+    low, high = bounds or dtype.limits
+    return np.asarray(np.clip(x, low, high), dtype.numpy)
 
 
 def clamp_int8(x: Any, low: int = -128, high: int = 127) -> NDArray[np.int8]:

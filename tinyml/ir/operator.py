@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -42,8 +42,8 @@ class Operator(ABC):
     # Inputs that must carry the output's quantisation (concatenation, maximum).
     aligns_inputs: ClassVar[bool] = False
 
-    def fixed_quantisation(self) -> Quantisation:
-        """The output quantisation of an operator whose rule is FIXED."""
+    def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
+        """The quantisation of an output of ``dtype``, for an operator whose rule is FIXED."""
         raise NotImplementedError(f"{self.kind} has no fixed quantisation")
 
     def attributes(self) -> dict[str, Any]:
@@ -60,7 +60,10 @@ class Operator(ABC):
 
     @abstractmethod
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        """int8 in, int8 out, with the arithmetic of TFLite-Micro's reference kernel.
+        """Integers in, integers out, with the arithmetic of TFLite-Micro's reference kernel.
+
+        The types of ``ins`` and ``out`` choose the arithmetic: int8, or int16 where the operator
+        has it.
 
         Args:
             inputs: the integers of each input, constants included.
@@ -72,24 +75,34 @@ class Operator(ABC):
         """Multiply-accumulates of one run."""
         return 0
 
+    def id_count(self, inputs: Sequence[Shape]) -> int | None:
+        """How many ids its integer input may take, None where it has no such input."""
+        return None
+
     def quantise_constants(
         self, ins: Sequence[Tensor], quants: Sequence[Quantisation | None]
     ) -> dict[int, Tensor]:
         """Integer versions of constant inputs, by input index.
 
         Args:
-            ins: the float input tensors.
+            ins: the input tensors; constants still float, activations with the integer type that
+                was chosen for them.
             quants: the chosen quantisation of each non-constant input, None for constants.
 
         Returns:
             One tensor for each constant input. The default treats a constant as one more
-            activation: int8 per tensor over its own range.
+            activation: per tensor over its own range, int16 beside an int16 activation. Integer
+            constants stay as they are.
         """
+        wide = any(t.dtype is DType.INT16 for t in ins)
+        dtype = DType.INT16 if wide else DType.INT8
         made: dict[int, Tensor] = {}
         for index, tensor in enumerate(ins):
-            if tensor.data is not None:
-                quant = affine(float(np.min(tensor.data)), float(np.max(tensor.data)))
-                made[index] = tensor.with_data(quant.quantise(tensor.data), quant)
+            if tensor.data is not None and tensor.dtype is DType.FLOAT32:
+                quant = affine(float(np.min(tensor.data)), float(np.max(tensor.data)), dtype)
+                made[index] = tensor.with_data(quant.quantise(tensor.data, dtype), quant)
+            elif tensor.data is not None:
+                made[index] = tensor
         return made
 
     @abstractmethod
@@ -117,12 +130,16 @@ class Operator(ABC):
         """Appends the kernel call, its shape and its record in the weights blob."""
 
 
-def affine(low: float, high: float) -> Quantisation:
-    """The int8 grid that covers [low, high] and holds real zero exactly (TFLite's rule).
+def affine(low: float, high: float, dtype: DType = DType.INT8) -> Quantisation:
+    """The grid that covers [low, high] and holds real zero exactly (TFLite's rule): asymmetric in
+    int8, symmetric with zero point 0 in int16.
 
     Source: Jacob et al., arXiv 1712.05877, section 3; zero point "nudged" onto an integer.
     """
     low, high = min(low, 0.0), max(high, 0.0)
+    if dtype is DType.INT16:
+        peak = max(-low, high)
+        return Quantisation.per_tensor(peak / 32767 if peak > 1e-12 else 1.0 / 32768, 0)
     if high - low < 1e-12:
         return Quantisation.per_tensor(1.0 / 128, 0)
     scale = float(np.float32((high - low) / 255.0))

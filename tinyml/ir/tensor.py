@@ -19,7 +19,9 @@ class DType(Enum):
 
     FLOAT32 = "float32"
     INT8 = "int8"
+    INT16 = "int16"
     INT32 = "int32"
+    INT64 = "int64"
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -28,6 +30,12 @@ class DType(Enum):
     @property
     def bytes(self) -> int:
         return int(self.numpy.itemsize)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest integer of an integer type."""
+        info = np.iinfo(self.numpy)
+        return int(info.min), int(info.max)
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Tensor:
     Args:
         name: unique in its graph.
         shape: static sizes; images are NHWC, batch 1.
-        dtype: element type.
+        dtype: element type. Activations are int8, or int16 with zero point 0; ids are int32.
         quant: how integers map to reals; None for float32 and plain integers.
         data: the constant's values, of ``shape`` and ``dtype``.
     """

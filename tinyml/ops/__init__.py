@@ -3,35 +3,44 @@
 
 from tinyml.ops.activation import Activation
 from tinyml.ops.add import Add, Sub
+from tinyml.ops.batch_matmul import BatchMatMul
 from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
 from tinyml.ops.fully_connected import FullyConnected
-from tinyml.ops.mean import Mean
+from tinyml.ops.gather import Gather
+from tinyml.ops.mean import Mean, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
 from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
+from tinyml.ops.slice import Slice
 from tinyml.ops.softmax import Softmax
+from tinyml.ops.squared_difference import SquaredDifference
 from tinyml.ops.table import Table
 from tinyml.ops.unary import (
+    Abs,
     HardSwish,
     LeakyRelu,
     Logistic,
     Relu,
     Relu6,
     Requantise,
+    Rsqrt,
     Tanh,
     Unary,
 )
 from tinyml.ops.window import Window
 
 __all__ = [
+    "Abs",
     "Activation",
     "Add",
     "AveragePool2D",
+    "BatchMatMul",
     "Concatenation",
     "Conv2D",
     "DepthwiseConv2D",
     "FullyConnected",
+    "Gather",
     "HardSwish",
     "LeakyRelu",
     "Logistic",
@@ -39,12 +48,17 @@ __all__ = [
     "Mean",
     "Mul",
     "Pad",
+    "Reduction",
     "Relu",
     "Relu6",
     "Requantise",
     "Reshape",
+    "Rsqrt",
+    "Slice",
     "Softmax",
+    "SquaredDifference",
     "Sub",
+    "Sum",
     "Table",
     "Tanh",
     "Transpose",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tinyml.ir.tensor import Array, Quantisation
+from tinyml.ir.tensor import Array, DType, Quantisation
 
 if TYPE_CHECKING:
     from tinyml.ir.operator import Operator
@@ -29,12 +29,12 @@ class Activation(Enum):
             return x
         return np.clip(x, 0.0, 6.0 if self is Activation.RELU6 else None)
 
-    def bounds(self, quant: Quantisation) -> tuple[int, int]:
-        """The clamp on int8 values of a tensor quantised by ``quant``.
+    def bounds(self, quant: Quantisation, dtype: DType = DType.INT8) -> tuple[int, int]:
+        """The clamp on the integers of a tensor quantised by ``quant``.
 
         Source: TFLite CalculateActivationRangeQuantized.
         """
-        low, high = -128, 127
+        low, high = dtype.limits
         if self is not Activation.NONE:
             low = max(low, quant.z)
         if self is Activation.RELU6:

@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinyml.errors import QuantisationError
-from tinyml.ir.fixedpoint import Int64, clamp_int8, quantise_multiplier, requantise
-from tinyml.ir.tensor import Array, Tensor
-from tinyml.ops.binary import Binary
+from tinyml.ir.fixedpoint import Int64, quantise_multiplier, requantise, saturate
+from tinyml.ir.tensor import Array, DType, Tensor
+from tinyml.ops.binary import Arithmetic
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
 
-LEFT_SHIFT = 20
+# Bits that align operands gain before they are scaled.
+LEFT_SHIFT = {DType.INT8: 20, DType.INT16: 15}
 
 
 @dataclass(frozen=True)
-class AddSub(Binary):
-    """Both inputs are brought to twice the larger input scale with 20 more bits, combined, and
-    requantised. Source: TFLite reference_integer_ops::Add, add_common.cc of TFLite-Micro."""
+class AddSub(Arithmetic):
+    """Both inputs are brought to twice the larger input scale with 20 more bits (15 for int16),
+    combined, and requantised.
 
-    kernel_name: ClassVar[str]
+    Source: TFLite reference_integer_ops::Add, add_common.cc of TFLite-Micro.
+    """
 
     @staticmethod
     def combine(a: Array, b: Array) -> Array:
@@ -36,7 +38,7 @@ class AddSub(Binary):
         self, ins: Sequence[Tensor], out: Tensor
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         twice = 2 * max(ins[0].q.s, ins[1].q.s)
-        of_out = twice / ((1 << LEFT_SHIFT) * out.q.s)
+        of_out = twice / ((1 << LEFT_SHIFT[out.dtype]) * out.q.s)
         if of_out >= 1:
             # TFLite-Micro and LiteRT end the process here, and the shift left would overflow.
             raise QuantisationError(
@@ -58,19 +60,22 @@ class AddSub(Binary):
         a = self._aligned(inputs[0], ins[0], of_a)
         b = self._aligned(inputs[1], ins[1], of_b)
         total = requantise(self.combine(a, b), *of_out) + out.q.z
-        return clamp_int8(total, *self.activation.bounds(out.q))
+        return saturate(total, out.dtype, self.activation.bounds(out.q, out.dtype))
 
     @staticmethod
     def _aligned(x: Array, tensor: Tensor, multiplier: tuple[int, int]) -> Int64:
-        return requantise((x.astype(np.int64) - tensor.q.z) << LEFT_SHIFT, *multiplier)
+        centred = x.astype(np.int64) - tensor.q.z
+        return requantise(centred << LEFT_SHIFT[tensor.dtype], *multiplier)
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         of_a, of_b, of_out = self._multipliers(ins, out)
-        low, high = self.activation.bounds(out.q)
+        bounds = self.activation.bounds(out.q, out.dtype)
         zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
-        record = c.record([*zero_points, *of_a, *of_b, *of_out, LEFT_SHIFT, low, high])
+        shift = LEFT_SHIFT[out.dtype]
+        record = c.record([*zero_points, *of_a, *of_b, *of_out, shift, *bounds])
+        kernel = f"tml_{self.kind}_{c.suffix(out)}"
         shape = self.c_shape(c, ins, out)
-        c.call(self.kernel_name, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))
+        c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,6 @@ class Add(AddSub):
     tflite_name: ClassVar[str] = "ADD"
     tflite_options: ClassVar[str] = "AddOptions"
     onnx_name: ClassVar[str] = "Add"
-    kernel_name: ClassVar[str] = "tml_add_s8"
 
     @staticmethod
     def combine(a: Array, b: Array) -> Array:
@@ -96,7 +100,6 @@ class Sub(AddSub):
     tflite_name: ClassVar[str] = "SUB"
     tflite_options: ClassVar[str] = "SubOptions"
     onnx_name: ClassVar[str] = "Sub"
-    kernel_name: ClassVar[str] = "tml_sub_s8"
 
     @staticmethod
     def combine(a: Array, b: Array) -> Array:

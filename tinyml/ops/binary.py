@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 class Binary(Operator):
     """Inputs a and b of equal rank, at most 4; sizes agree or are 1."""
 
-    activation: Activation = Activation.NONE
-    tflite_name: ClassVar[str]
-    tflite_options: ClassVar[str]
-    onnx_name: ClassVar[str]
-
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         a, b = inputs
         if len(a) != len(b) or len(a) > 4:
@@ -33,6 +28,28 @@ class Binary(Operator):
         if any(i != j and 1 not in (i, j) for i, j in zip(a, b, strict=True)):
             raise ValueError(f"{self.kind}: shapes {a} and {b} do not broadcast")
         return tuple(max(i, j) for i, j in zip(a, b, strict=True))
+
+    def c_shape(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> str:
+        """The tml_broadcast_t of this node."""
+        dims = (1,) * (4 - len(out.shape)) + out.shape
+        return c.shape(
+            "tml_broadcast_t",
+            {
+                "dims": dims,
+                "stride_a": broadcast_strides(ins[0].shape),
+                "stride_b": broadcast_strides(ins[1].shape),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Arithmetic(Binary):
+    """A two-input operator with a fused activation."""
+
+    activation: Activation = Activation.NONE
+    tflite_name: ClassVar[str]
+    tflite_options: ClassVar[str]
+    onnx_name: ClassVar[str]
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         b.operator(
@@ -46,18 +63,6 @@ class Binary(Operator):
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         value = b.node(self.onnx_name, [b.read(ins[0]), b.read(ins[1])])
         b.write(out, self.activation.to_onnx(b, value))
-
-    def c_shape(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> str:
-        """The tml_broadcast_t of this node."""
-        dims = (1,) * (4 - len(out.shape)) + out.shape
-        return c.shape(
-            "tml_broadcast_t",
-            {
-                "dims": dims,
-                "stride_a": broadcast_strides(ins[0].shape),
-                "stride_b": broadcast_strides(ins[1].shape),
-            },
-        )
 
 
 def broadcast_strides(shape: Shape) -> tuple[int, ...]:

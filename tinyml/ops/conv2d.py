@@ -62,7 +62,7 @@ class Conv2D(Weighted):
         self, ins: Sequence[Tensor], quants: Sequence[Quantisation | None]
     ) -> dict[int, Tensor]:
         assert quants[0] is not None
-        return quantise_weights(ins[1], ins[2], 0, quants[0])
+        return quantise_weights(ins[1], ins[2], 0, quants[0], ins[0].dtype)
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         x, padding = b.padded(ins[0], self.window)

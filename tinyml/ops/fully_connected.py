@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinyml.ir.operator import Shape
-from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 from tinyml.kernels import FULLY_CONNECTED, Layer
 from tinyml.ops.activation import Activation
 from tinyml.ops.weighted import Weighted, c_layer, finish_accumulators, quantise_weights
@@ -55,7 +55,7 @@ class FullyConnected(Weighted):
         self, ins: Sequence[Tensor], quants: Sequence[Quantisation | None]
     ) -> dict[int, Tensor]:
         assert quants[0] is not None
-        return quantise_weights(ins[1], ins[2], 0, quants[0])
+        return quantise_weights(ins[1], ins[2], 0, quants[0], ins[0].dtype)
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         b.operator(
@@ -68,10 +68,14 @@ class FullyConnected(Weighted):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        weights = b.constant(ins[1], (1, 0))
-        product = b.node("MatMul", [b.read(ins[0]), weights])
+        if ins[0].dtype is DType.INT16:
+            # onnxruntime would multiply dequantised weights by activations rounded to 8 bits.
+            weights = b.initialiser(ins[1].q.dequantise(ins[1].values).T)
+        else:
+            weights = b.constant(ins[1], (1, 0))
+        product = b.node("MatMul", [b.to_nhwc(b.read(ins[0]), ins[0].shape), weights])
         value = b.node("Add", [product, b.constant(ins[2], (0,))])
-        b.write(out, self.activation.to_onnx(b, value))
+        b.write(out, b.to_nchw(self.activation.to_onnx(b, value), out.shape))
 
     def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
         outputs, inputs = ins[1].shape

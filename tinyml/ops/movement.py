@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinyml.ir.operator import Operator, Rule, Shape
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.tensor import Array, DType, Tensor
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -99,7 +99,7 @@ class Transpose(Operator):
                 "input_stride": (0,) * (4 - rank) + tuple(strides),
             },
         )
-        c.call("tml_transpose_s8", shape, c.read(ins[0]), c.write(out))
+        c.call(f"tml_transpose_{c.suffix(out)}", shape, c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,11 @@ class Pad(Operator):
         return self._pad(inputs[0], 0)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return self._pad(inputs[0], ins[0].q.z)
+        return self._pad(inputs[0], self._value(ins[0]))
+
+    @staticmethod
+    def _value(x: Tensor) -> int:
+        return x.quant.z if x.quant else 0
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         widths = np.array([self.before, self.after], np.int32).T
@@ -151,7 +155,8 @@ class Pad(Operator):
                 "after": (0,) * lead + self.after,
             },
         )
-        c.call("tml_pad_s8", shape, c.record([ins[0].q.z]), c.read(ins[0]), c.write(out))
+        record = c.record([self._value(ins[0])])
+        c.call(f"tml_pad_{c.suffix(out)}", shape, record, c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -188,10 +193,10 @@ class Concatenation(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         rows = math.prod(out.shape[: self.axis])
-        stride = out.elements // rows
+        stride = out.bytes // rows
         offset = 0
         for tensor in ins:
-            length = tensor.elements // rows
+            length = tensor.bytes // rows
             shape = c.shape(
                 "tml_copy_rows_t",
                 {
@@ -203,5 +208,6 @@ class Concatenation(Operator):
                     "output_stride": stride,
                 },
             )
-            c.call("tml_copy_rows_s8", shape, c.read(tensor), c.write(out))
+            source = c.read(tensor, dtype=DType.INT8)
+            c.call("tml_copy_rows_s8", shape, source, c.write(out, DType.INT8))
             offset += length

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinyml.ir.fixedpoint import clamp_int8, quantise_multiplier, requantise
+from tinyml.ir.fixedpoint import quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, Tensor
-from tinyml.ops.binary import Binary
+from tinyml.ops.binary import Arithmetic
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
 
 
 @dataclass(frozen=True)
-class Mul(Binary):
+class Mul(Arithmetic):
     """a * b. Source: TFLite reference_integer_ops::Mul."""
 
     kind: ClassVar[str] = "mul"
@@ -37,11 +37,12 @@ class Mul(Binary):
         a = inputs[0].astype(np.int64) - ins[0].q.z
         b = inputs[1].astype(np.int64) - ins[1].q.z
         scaled = requantise(a * b, *self._multiplier(ins, out)) + out.q.z
-        return clamp_int8(scaled, *self.activation.bounds(out.q))
+        return saturate(scaled, out.dtype, self.activation.bounds(out.q, out.dtype))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        low, high = self.activation.bounds(out.q)
+        bounds = self.activation.bounds(out.q, out.dtype)
         zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
-        record = c.record([*zero_points, *self._multiplier(ins, out), low, high])
+        record = c.record([*zero_points, *self._multiplier(ins, out), *bounds])
         shape = self.c_shape(c, ins, out)
-        c.call("tml_mul_s8", shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))
+        kernel = f"tml_mul_{c.suffix(out)}"
+        c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

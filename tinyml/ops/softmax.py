@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import (
+    Int64,
     clamp_int8,
     doubling_high_multiply,
     exp_on_negative,
@@ -20,8 +21,9 @@ from tinyml.ir.fixedpoint import (
     requantise,
     rounding_divide_by_pot,
 )
+from tinyml.ir.lookup import EXP, RECIPROCAL, lookup
 from tinyml.ir.operator import Operator, Rule, Shape
-from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -34,15 +36,18 @@ SUM_INTEGER_BITS = 12
 
 @dataclass(frozen=True)
 class Softmax(Operator):
-    """Input x (..., depth); output scale 1/256, zero point -128.
+    """Input x (..., depth); output scale 1/256 and zero point -128, in int16 1/32768 and 0.
 
-    Source: TFLite reference_ops::Softmax for int8, on gemmlowp fixed point.
+    Source: TFLite reference_ops::Softmax for int8, on gemmlowp fixed point; SoftmaxInt16, on
+    tables.
     """
 
     kind: ClassVar[str] = "softmax"
     rule: ClassVar[Rule] = Rule.FIXED
 
-    def fixed_quantisation(self) -> Quantisation:
+    def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
+        if dtype is DType.INT16:
+            return Quantisation.per_tensor(1.0 / 32768, 0)
         return Quantisation.per_tensor(1.0 / 256, -128)
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
@@ -67,8 +72,10 @@ class Softmax(Operator):
         return multiplier, shift, -input_radius(INPUT_INTEGER_BITS, shift)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        multiplier, shift, diff_min = self._scaling(ins[0])
         x = inputs[0].astype(np.int64)
+        if ins[0].dtype is DType.INT16:
+            return self._run_int16(x, ins[0])
+        multiplier, shift, diff_min = self._scaling(ins[0])
         diff = x - x.max(axis=-1, keepdims=True)
         counts = diff >= diff_min
         scaled = requantise(np.where(counts, diff, 0), multiplier, shift)
@@ -83,6 +90,22 @@ class Softmax(Operator):
         result = rounding_divide_by_pot(product, bits) - 128
         return clamp_int8(np.where(counts, result, -128))
 
+    @staticmethod
+    def _scaling_int16(x: Tensor) -> tuple[int, int]:
+        """Takes a difference of 10.0 to 65535."""
+        return quantise_multiplier(x.q.s / (10.0 / 65535.0))
+
+    def _run_int16(self, x: Int64, tensor: Tensor) -> Array:
+        diff = requantise(x - x.max(axis=-1, keepdims=True), *self._scaling_int16(tensor))
+        exponentials = lookup(np.clip(diff + 32767, -32768, 32767), EXP)
+        total = exponentials.sum(axis=-1, keepdims=True)
+        zeros = 31 - np.floor(np.log2(total)).astype(np.int64)
+        fraction = ((total << (zeros - 1)) + (1 << 13)) >> 14
+        centred = np.clip(fraction - (1 << 15) - (1 << 16), -32768, 32767)
+        right = 31 - zeros
+        product = exponentials * lookup(centred, RECIPROCAL) + (np.int64(1) << (right - 1))
+        return np.asarray(np.clip(product >> right, 0, 32767), np.int16)
+
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         b.operator("SOFTMAX", [b.tensor(ins[0])], [b.tensor(out)], "SoftmaxOptions", beta=1.0)
 
@@ -93,5 +116,10 @@ class Softmax(Operator):
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         depth = out.shape[-1]
         shape = c.shape("tml_softmax_t", {"rows": out.elements // depth, "depth": depth})
+        if ins[0].dtype is DType.INT16:
+            tables = c.shared(np.concatenate([EXP, RECIPROCAL]))
+            record = c.record(self._scaling_int16(ins[0]))
+            c.call("tml_softmax_s16", shape, record, tables, c.read(ins[0]), c.write(out))
+            return
         record = c.record(list(self._scaling(ins[0])))
         c.call("tml_softmax_s8", shape, record, c.read(ins[0]), c.write(out))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementwise functions of one int8 tensor. In C each is a table of its 256 results."""
+"""Elementwise functions of one tensor. In C each int8 one is a table of its 256 results."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +18,25 @@ from tinyml.ir.fixedpoint import (
     clamp_int8,
     exp_on_negative,
     input_radius,
+    inverse_square_root,
     one_minus_x_over_one_plus_x,
     one_over_one_plus_x,
     quantise_multiplier,
     requantise,
     rounding_divide_by_pot,
+    saturate,
 )
+from tinyml.ir.lookup import SIGMOID, sigmoid16, sigmoid_multiplier, sigmoid_position, tanh16
 from tinyml.ir.operator import Operator, Rule, Shape
-from tinyml.ir.tensor import Array, Quantisation, Tensor
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
     from tinyml.writers.onnx.builder import OnnxBuilder
     from tinyml.writers.tflite.builder import TfliteBuilder
+
+# Bits below the point of a root on its way to the output.
+_RSQRT_BITS = 20
 
 ALL_INT8 = np.arange(-128, 128).astype(np.int8)
 
@@ -49,8 +56,22 @@ class Unary(Operator):
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
         """The int8 result for each integer of ``x``."""
 
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        """The result for each integer of ``x`` where source or target is int16.
+
+        Raises:
+            QuantisationError: TFLite-Micro has the operator on int8 only.
+        """
+        raise QuantisationError(
+            f"{self.kind} of '{source.name}' has no int16 form in TFLite-Micro",
+            "Keep its input and output int8.",
+        )
+
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return self.map_int8(inputs[0].astype(np.int64), ins[0].q, out.q)
+        x = inputs[0].astype(np.int64)
+        if ins[0].dtype is DType.INT8 and out.dtype is DType.INT8:
+            return self.map_int8(x, ins[0].q, out.q)
+        return self.map_int16(x, ins[0], out)
 
     def tflite_attributes(self) -> dict[str, Any]:
         """Fields of the TFLite options table."""
@@ -73,7 +94,7 @@ class Unary(Operator):
         b.write(out, b.node(self.onnx_name, [b.read(ins[0])], **self.onnx_attributes()))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError(f"collapse_tables turns {self.kind} into a table")
+        raise NotImplementedError(f"collapse_tables turns {self.kind} of int8 into a table")
 
 
 def _q4_input(x: Int64, source: Quantisation) -> tuple[Int64, Array, Array]:
@@ -97,7 +118,9 @@ class Logistic(Unary):
     tflite_name: ClassVar[str] = "LOGISTIC"
     onnx_name: ClassVar[str] = "Sigmoid"
 
-    def fixed_quantisation(self) -> Quantisation:
+    def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
+        if dtype is DType.INT16:
+            return Quantisation.per_tensor(1.0 / 32768, 0)
         return Quantisation.per_tensor(1.0 / 256, -128)
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
@@ -112,6 +135,16 @@ class Logistic(Unary):
         rounded = rounding_divide_by_pot(result, 23) - 128
         return clamp_int8(np.where(below, -128, np.where(above, 127, rounded)))
 
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        position = sigmoid_position(x, *sigmoid_multiplier(source.q.s, (0,)))
+        return sigmoid16(position).astype(np.int16)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record(sigmoid_multiplier(ins[0].q.s, (0,)))
+        table = c.shared(SIGMOID)
+        c.call("tml_logistic_s16", shape, record, table, c.read(ins[0]), c.write(out))
+
 
 @dataclass(frozen=True)
 class Tanh(Unary):
@@ -125,8 +158,8 @@ class Tanh(Unary):
     tflite_name: ClassVar[str] = "TANH"
     onnx_name: ClassVar[str] = "Tanh"
 
-    def fixed_quantisation(self) -> Quantisation:
-        return Quantisation.per_tensor(1.0 / 128, 0)
+    def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
+        return Quantisation.per_tensor(1.0 / (32768 if dtype is DType.INT16 else 128), 0)
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
         return np.asarray(np.tanh(inputs[0]))
@@ -139,6 +172,16 @@ class Tanh(Unary):
         result = np.where(q4 == 0, 0, result)
         rounded = rounding_divide_by_pot(result, 24)
         return clamp_int8(np.where(below, -128, np.where(above, 127, rounded)))
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        position = sigmoid_position(x, *sigmoid_multiplier(source.q.s, (0, 1)))
+        return tanh16(position).astype(np.int16)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record(sigmoid_multiplier(ins[0].q.s, (0, 1)))
+        table = c.shared(SIGMOID)
+        c.call("tml_tanh_s16", shape, record, table, c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -159,6 +202,16 @@ class Relu(Unary):
         multiplier, shift = quantise_multiplier(source.s / target.s)
         scaled = requantise(x - source.z, multiplier, shift) + target.z
         return clamp_int8(scaled, low=max(-128, target.z))
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        scaled = requantise(x, *quantise_multiplier(source.q.s / target.q.s))
+        return saturate(scaled, DType.INT16, (0, 32767))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        identity = quantise_multiplier(ins[0].q.s / out.q.s)
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record([*identity, 0, 0])
+        c.call("tml_leaky_relu_s16", shape, record, c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -188,11 +241,16 @@ class Relu6(Unary):
 class LeakyRelu(Unary):
     """x where positive, alpha * x elsewhere. Source: TFLite reference_ops::QuantizeLeakyRelu."""
 
-    alpha: float = 0.01
+    alpha: float = 0.01  # at least 0: kernels round products with a negative slope differently
     kind: ClassVar[str] = "leaky_relu"
     tflite_name: ClassVar[str] = "LEAKY_RELU"
     tflite_options: ClassVar[str | None] = "LeakyReluOptions"
     onnx_name: ClassVar[str] = "LeakyRelu"
+
+    def infer(self, inputs: Sequence[Shape]) -> Shape:
+        if self.alpha < 0:
+            raise ValueError(f"leaky_relu: the slope {self.alpha} is negative")
+        return inputs[0]
 
     def tflite_attributes(self) -> dict[str, Any]:
         return {"alpha": self.alpha}
@@ -204,14 +262,27 @@ class LeakyRelu(Unary):
         x = inputs[0]
         return np.asarray(np.where(x > 0, x, np.float32(self.alpha) * x))
 
+    def _multipliers(
+        self, source: Quantisation, target: Quantisation
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        slope = source.s * float(np.float32(self.alpha)) / target.s
+        return quantise_multiplier(source.s / target.s), quantise_multiplier(slope)
+
+    def _scaled(self, x: Int64, source: Quantisation, target: Quantisation) -> Int64:
+        identity, slope = self._multipliers(source, target)
+        return np.where(x >= 0, requantise(x, *identity), requantise(x, *slope))
+
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
-        # TFLite forms both multipliers in single precision.
-        in_scale, out_scale = np.float32(source.s), np.float32(target.s)
-        slope = quantise_multiplier(float(in_scale * np.float32(self.alpha) / out_scale))
-        identity = quantise_multiplier(float(in_scale / out_scale))
-        centred = x - source.z
-        scaled = np.where(centred >= 0, requantise(centred, *identity), requantise(centred, *slope))
-        return clamp_int8(scaled + target.z)
+        return clamp_int8(self._scaled(x - source.z, source, target) + target.z)
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        return saturate(self._scaled(x, source.q, target.q), DType.INT16)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        identity, slope = self._multipliers(ins[0].q, out.q)
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record([*identity, *slope])
+        c.call("tml_leaky_relu_s16", shape, record, c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)
@@ -278,7 +349,10 @@ def _doubling_high_multiply16(a: Int64, b: int) -> Int64:
 
 @dataclass(frozen=True)
 class Requantise(Unary):
-    """The same reals on another int8 grid. Source: TFLite reference_ops::Requantize."""
+    """The same reals on another grid, int8 or int16 on either side.
+
+    Source: TFLite reference_ops::Requantize.
+    """
 
     kind: ClassVar[str] = "requantise"
     tflite_name: ClassVar[str] = "QUANTIZE"
@@ -290,3 +364,94 @@ class Requantise(Unary):
     def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
         multiplier, shift = quantise_multiplier(source.s / target.s)
         return clamp_int8(requantise(x - source.z, multiplier, shift) + target.z)
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        scaled = requantise(x - source.q.z, *quantise_multiplier(source.q.s / target.q.s))
+        return saturate(scaled + target.q.z, target.dtype)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        multiplier = quantise_multiplier(ins[0].q.s / out.q.s)
+        record = c.record([ins[0].q.z, out.q.z, *multiplier])
+        kernel = f"tml_requantise_{c.suffix(ins[0])}_{c.suffix(out)}"
+        c.call(kernel, shape, record, c.read(ins[0]), c.write(out))
+
+
+@dataclass(frozen=True)
+class Abs(Unary):
+    """|x|. Source: TFLite-Micro elementwise.cc."""
+
+    kind: ClassVar[str] = "abs"
+    tflite_name: ClassVar[str] = "ABS"
+    tflite_options: ClassVar[str | None] = "AbsOptions"
+    onnx_name: ClassVar[str] = "Abs"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return np.abs(inputs[0])
+
+    @staticmethod
+    def _scaled(x: Int64, source: Quantisation, target: Quantisation) -> Int64:
+        size = np.abs(x - source.z)
+        if source.s == target.s:
+            return size + target.z
+        return requantise(size, *quantise_multiplier(source.s / target.s)) + target.z
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        return clamp_int8(self._scaled(x, source, target))
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        return saturate(self._scaled(x, source.q, target.q), DType.INT16)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        # A factor of 1 is exact: 2**30 with a shift of 1.
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record(quantise_multiplier(ins[0].q.s / out.q.s))
+        c.call("tml_abs_s16", shape, record, c.read(ins[0]), c.write(out))
+
+
+@dataclass(frozen=True)
+class Rsqrt(Unary):
+    """1 / sqrt(x); the greatest integer for x <= 0, where TFLite-Micro stops on x < 0.
+
+    Source: TFLite-Micro elementwise.cc.
+    """
+
+    kind: ClassVar[str] = "rsqrt"
+    tflite_name: ClassVar[str] = "RSQRT"
+    onnx_name: ClassVar[str] = "Sqrt"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0].astype(np.float64)
+        positive = x > 0
+        largest = float(np.finfo(np.float32).max)
+        return np.asarray(
+            np.where(positive, 1 / np.sqrt(np.where(positive, x, 1)), largest), np.float32
+        )
+
+    @staticmethod
+    def _multiplier(source: Quantisation, target: Quantisation) -> tuple[int, int]:
+        return quantise_multiplier(1.0 / (math.sqrt(source.s) * target.s))
+
+    def _root(self, x: Int64, source: Quantisation, target: Quantisation) -> tuple[Int64, Array]:
+        """The rescaled root, and where the input is not positive."""
+        multiplier, shift = self._multiplier(source, target)
+        root, root_shift = inverse_square_root(np.maximum(x - source.z, 1))
+        fine = requantise(1, root, root_shift + _RSQRT_BITS)
+        return requantise(fine, multiplier, shift - _RSQRT_BITS) + target.z, x <= source.z
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        root, below = self._root(x, source, target)
+        return np.asarray(np.where(below, 127, np.clip(root, -128, 127)), np.int8)
+
+    def map_int16(self, x: Int64, source: Tensor, target: Tensor) -> Array:
+        root, below = self._root(x, source.q, target.q)
+        return np.asarray(np.where(below, 32767, np.clip(root, -32768, 32767)), np.int16)
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        b.write(out, b.node("Reciprocal", [b.node("Sqrt", [b.read(ins[0])])]))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        multiplier, shift = self._multiplier(ins[0].q, out.q)
+        shape = c.shape("tml_table_t", {"count": out.elements})
+        record = c.record([multiplier, shift - _RSQRT_BITS])
+        c.call("tml_rsqrt_s16", shape, record, c.read(ins[0]), c.write(out))

@@ -14,14 +14,15 @@ from tinyml.ir.fixedpoint import (
     INT32_MAX,
     INT32_MIN,
     Int64,
-    clamp_int8,
     quantise_multipliers,
     requantise,
+    requantise_wide,
+    saturate,
     wrap32,
 )
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.kernels import DEPTHWISE, Layer, choose
+from tinyml.kernels import DEPTHWISE, FULLY_CONNECTED, Layer, choose
 from tinyml.ops.activation import Activation
 
 if TYPE_CHECKING:
@@ -41,20 +42,31 @@ def finish_accumulators(
 ) -> Array:
     """Bias, requantisation, zero point and clamp.
 
+    int16 layers accumulate in 64 bits and round once where the bias is int64; with an int32 bias,
+    which only CONV_2D takes, they compute as int8 layers do.
+
     Args:
         accumulators: (..., channels), exact sums as float64 or integers.
-        bias: int32 (channels,).
+        bias: int32 or int64 (channels,).
     """
-    total = wrap32(accumulators.astype(np.int64) + bias.astype(np.int64))
+    total = accumulators.astype(np.int64) + bias.astype(np.int64)
     multiplier, shift = output_multipliers(ins, out)
-    scaled = requantise(total, multiplier, shift) + out.q.z
-    return clamp_int8(scaled, *activation.bounds(out.q))
+    if ins[2].dtype is DType.INT64:
+        scaled = requantise_wide(total, multiplier, shift)
+    else:
+        scaled = requantise(wrap32(total), multiplier, shift)
+    return saturate(scaled + out.q.z, out.dtype, activation.bounds(out.q, out.dtype))
 
 
 def quantise_weights(
-    weights: Tensor, bias: Tensor, axis: int, input_quant: Quantisation
+    weights: Tensor,
+    bias: Tensor,
+    axis: int,
+    input_quant: Quantisation,
+    input_dtype: DType = DType.INT8,
 ) -> dict[int, Tensor]:
-    """int8 weights symmetric per channel of ``axis`` in [-127, 127], and the int32 bias.
+    """int8 weights symmetric per channel of ``axis`` in [-127, 127], and the bias: int32, or
+    int64 beside int16 activations.
 
     Returns:
         {1: weights, 2: bias} with bias scale = input scale * weight scale.
@@ -71,6 +83,7 @@ def quantise_weights(
     floor = np.abs(bias.values.astype(np.float64)) / (2.0**30 * input_quant.s)
     scale = np.maximum(scale, np.float32(floor))
     quant = Quantisation.per_channel(scale, axis)
+    bias_dtype = DType.INT64 if input_dtype is DType.INT16 else DType.INT32
     made = np.clip(quant.quantise(weights.values), -127, 127)
     bias_scale = input_quant.s * scale.astype(np.float64)
     reals = bias.values.astype(np.float64) / bias_scale
@@ -81,8 +94,8 @@ def quantise_weights(
         1: replace(weights, dtype=DType.INT8, data=made, quant=quant),
         2: replace(
             bias,
-            dtype=DType.INT32,
-            data=integers.astype(np.int32),
+            dtype=bias_dtype,
+            data=integers.astype(bias_dtype.numpy),
             quant=Quantisation.per_channel(bias_scale, 0),
         ),
     }
@@ -98,6 +111,9 @@ class Weighted(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         layer = self.c_layer(ins, out)
+        if ins[0].dtype is DType.INT16:
+            _to_c_int16(c, layer, ins, out)
+            return
         variant = choose(layer, c.isa)
         header = [layer.input_zero_point, layer.output_zero_point, layer.low, layer.high]
         kind, fields = variant.shape(layer)
@@ -111,12 +127,30 @@ class Weighted(Operator):
         c.kernels.update(variant.helpers)
 
     def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
+        if ins[0].dtype is DType.INT16:
+            return 0
         layer = self.c_layer(ins, out)
         return choose(layer, isa).scratch(layer)
 
     def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
+        if ins[0].dtype is DType.INT16:
+            return False
         layer = self.c_layer(ins, out)
         return choose(layer, isa).in_place(layer)
+
+
+def _to_c_int16(c: CEmitter, layer: Layer, ins: Sequence[Tensor], out: Tensor) -> None:
+    """The kernel for an int16 input; its name tells an int32 bias, which only CONV_2D takes."""
+    kind = "tml_fully_connected_t" if layer.kind == FULLY_CONNECTED else "tml_window_t"
+    record = c.record(
+        [0, 0, layer.low, layer.high],
+        ins[2].values,
+        layer.multiplier.astype(np.int32),
+        layer.shift.astype(np.int8),
+        layer.weights,
+    )
+    kernel = f"tml_{layer.kind}_s16" + ("" if ins[2].dtype is DType.INT64 else "_b32")
+    c.call(kernel, c.shape(kind, layer.shape), record, c.read(ins[0]), c.write(out))
 
 
 def c_layer(
@@ -128,7 +162,7 @@ def c_layer(
 ) -> Layer:
     """The layer of a weighted operator."""
     multiplier, shift = output_multipliers(ins, out)
-    low, high = activation.bounds(out.q)
+    low, high = activation.bounds(out.q, out.dtype)
     weights = ins[1].values[0] if kind == DEPTHWISE else ins[1].values
     bias = ins[2].values.astype(np.int64)
     zero_points = ins[0].q.z, out.q.z

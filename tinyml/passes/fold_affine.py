@@ -15,7 +15,7 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import Array
 from tinyml.ops import Activation, Add, Conv2D, DepthwiseConv2D, FullyConnected, Mul, Sub
 from tinyml.ops.activation import with_activation
-from tinyml.ops.binary import Binary
+from tinyml.ops.binary import Arithmetic
 from tinyml.passes.manager import Pass
 
 WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected)
@@ -74,7 +74,7 @@ class FoldAffine(Pass):
             graph.add(weights.with_data(np.asarray(kernel, np.float32))),
             graph.add(bias.with_data(np.asarray(offset, np.float32))),
         )
-        assert isinstance(affine.op, Binary)
+        assert isinstance(affine.op, Arithmetic)
         op = with_activation(layer.op, affine.op.activation)
         merged = Node(op, inputs, affine.output, layer.name)
         graph.replace_nodes([layer, affine], [merged])

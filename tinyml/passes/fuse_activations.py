@@ -12,10 +12,10 @@ from dataclasses import replace
 from tinyml.ir.graph import Graph, Node
 from tinyml.ops import Activation, Conv2D, DepthwiseConv2D, FullyConnected, Relu, Relu6
 from tinyml.ops.activation import with_activation
-from tinyml.ops.binary import Binary
+from tinyml.ops.binary import Arithmetic
 from tinyml.passes.manager import Pass
 
-CLAMPING = (Conv2D, DepthwiseConv2D, FullyConnected, Binary)
+CLAMPING = (Conv2D, DepthwiseConv2D, FullyConnected, Arithmetic)
 
 
 class FuseActivations(Pass):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyml.ir.execute import outputs
 from tinyml.ir.graph import Graph
+from tinyml.ir.random_feed import random_feed
 from tinyml.ir.tensor import Array, DType
 
 # Reordering float32 sums moves results by rounding only.
@@ -37,7 +38,7 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
     """A rewritten copy of the graph.
 
     After each pass that changed something the structure is checked, the pass's promise is checked,
-    and both graphs are run: int8 ones on a random input and on the extremes, where outputs must be
+    and both graphs are run: integer ones on a random input and on the extremes, where outputs must be
     equal; float ones on a random input, where they must be equal up to rounding.
 
     Raises:
@@ -65,25 +66,23 @@ def _identical(before: Graph, after: Graph) -> bool:
 
 
 def _feeds(graph: Graph) -> list[dict[str, Array]]:
-    rng = np.random.default_rng(0)
-    drawn: dict[str, Array] = {}
-    for key in graph.inputs:
-        tensor = graph.tensors[key]
-        if tensor.dtype is DType.INT8:
-            drawn[key] = rng.integers(-128, 128, tensor.shape).astype(np.int8)
-        else:
-            drawn[key] = rng.standard_normal(tensor.shape).astype(np.float32)
-    if any(a.dtype != np.int8 for a in drawn.values()):
+    drawn = random_feed(graph, np.random.default_rng(0))
+    tensors = [graph.tensors[n] for n in graph.inputs]
+    if any(t.dtype is DType.FLOAT32 for t in tensors):
         return [drawn]
-    extremes = ({k: np.full_like(a, v) for k, a in drawn.items()} for v in (-128, 127))
-    return [drawn, *extremes]
+    # Ids have no extremes of their own.
+    ends = [
+        {t.name: np.full_like(drawn[t.name], t.dtype.limits[end]) for t in tensors if t.quant}
+        for end in (0, 1)
+    ]
+    return [drawn, *({**drawn, **extreme} for extreme in ends)]
 
 
 def _assert_same(before: Graph, after: Graph, old: dict[str, Array], name: str) -> None:
     new = {k: _relaid(a, before, after, k) for k, a in old.items()}
     for key, a, b in zip(before.outputs, outputs(before, old), outputs(after, new), strict=True):
         expected = _relaid(a, before, after, key)
-        if a.dtype == np.int8:
+        if a.dtype != np.float32:
             assert np.array_equal(expected, b), f"{name} changed '{key}'"
         else:
             scale = float(np.max(np.abs(expected))) or 1.0

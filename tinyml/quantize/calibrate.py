@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from tinyml.errors import CalibrationError
 from tinyml.ir.execute import run
 from tinyml.ir.graph import Graph
-from tinyml.ir.tensor import Array
+from tinyml.ir.tensor import Array, DType
 from tinyml.quantize.observers import BINS, Histogram, Observer
 
 Sample = Mapping[str, Array]
@@ -52,7 +52,7 @@ def calibrate(
     low: dict[str, float] = {}
     high: dict[str, float] = {}
     for index, sample in enumerate(samples):
-        for name, value in run(graph, sample).items():
+        for name, value in _reals(graph, sample):
             smallest, largest = float(value.min()), float(value.max())
             if not (np.isfinite(smallest) and np.isfinite(largest)):
                 raise CalibrationError(
@@ -64,13 +64,20 @@ def calibrate(
         advance()
     counts = {name: np.zeros(BINS, np.int64) for name in low}
     for sample in samples:
-        for name, value in run(graph, sample).items():
+        for name, value in _reals(graph, sample):
             counts[name] += _count(value, low[name], high[name])
         advance()
     histograms = {n: Histogram(low[n], high[n], counts[n]) for n in low}
     ranges = {n: observer.range(h) for n, h in histograms.items()}
     clipped = {n: h.outside(*ranges[n]) for n, h in histograms.items()}
     return Calibration(ranges, histograms, clipped)
+
+
+def _reals(graph: Graph, sample: Sample) -> Iterator[tuple[str, Array]]:
+    """Every activation that has a range: ids have none."""
+    for name, value in run(graph, sample).items():
+        if graph.tensors[name].dtype is DType.FLOAT32:
+            yield name, value
 
 
 def _count(value: Array, low: float, high: float) -> Array:

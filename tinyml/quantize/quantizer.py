@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -38,11 +39,14 @@ def quantise(graph: Graph, calibration: Calibration) -> Graph:
     made = Graph(graph.name, {}, [], list(graph.inputs), list(graph.outputs))
     made.source_layout = dict(graph.source_layout)
     for name in graph.inputs:
-        made.tensors[name] = _int8(graph.tensors[name], chosen[name])
+        tensor = graph.tensors[name]
+        # Ids keep their integers.
+        made.tensors[name] = _int8(tensor, chosen[name]) if name in chosen else tensor
     for node in graph.nodes:
         ins, out = graph.ins(node), graph.out(node)
-        quants = [None if t.is_constant else chosen[t.name] for t in ins]
-        constants = node.op.quantise_constants(ins, quants)
+        quants = [None if t.is_constant else chosen.get(t.name) for t in ins]
+        known = [t if t.is_constant else made.tensors[t.name] for t in ins]
+        constants = node.op.quantise_constants(known, quants)
         inputs: list[str] = []
         for index, tensor in enumerate(ins):
             if index in constants:
@@ -69,12 +73,13 @@ def _requantised(made: Graph, tensor: Tensor, quant: Quantisation, node: Node) -
 
 
 def _choose(graph: Graph, calibration: Calibration) -> dict[str, Quantisation]:
-    chosen = {name: affine(*calibration.ranges[name]) for name in graph.inputs}
+    reals = [n for n in graph.inputs if graph.tensors[n].dtype is DType.FLOAT32]
+    chosen = {name: affine(*calibration.ranges[name]) for name in reals}
     for node in graph.nodes:
         if node.op.rule is Rule.FIXED:
             chosen[node.output] = node.op.fixed_quantisation()
         elif node.op.rule is Rule.SAME_AS_INPUT:
-            chosen[node.output] = chosen[node.inputs[0]]
+            chosen[node.output] = _moved(graph, node, chosen)
         else:
             chosen[node.output] = affine(*calibration.ranges[node.output])
         if node.op.aligns_inputs:
@@ -89,3 +94,11 @@ def _choose(graph: Graph, calibration: Calibration) -> dict[str, Quantisation]:
                     # Its producer can write the shared grid directly.
                     chosen[name] = chosen[node.output]
     return chosen
+
+
+def _moved(graph: Graph, node: Node, chosen: Mapping[str, Quantisation]) -> Quantisation:
+    """The grid of an operator that moves the integers of its first input."""
+    source = graph.ins(node)[0]
+    if source.data is None:
+        return chosen[source.name]
+    return node.op.quantise_constants(graph.ins(node), [None] * len(node.inputs))[0].q

@@ -57,7 +57,7 @@ def run_program(
     Args:
         program: built for ``target``, with trace if ``trace``.
         graph: the int8 graph that the C was written from.
-        feeds: int8 arrays by input name.
+        feeds: arrays by input name.
         count: whether to count instructions (emulated targets only).
 
     Raises:
@@ -114,19 +114,19 @@ def _counting_plugin(folder: Path) -> Path:
 
 
 def _split(data: bytes, tensors: Sequence[Tensor], samples: int, label: str) -> list[list[Array]]:
-    """Cuts a file of ``samples`` records, each the given int8 tensors back to back."""
+    """Cuts a file of ``samples`` records, each the given tensors back to back."""
     sizes = [t.bytes for t in tensors]
     if len(data) != samples * sum(sizes):
         raise TinymlError(
             f"{label} holds {len(data)} bytes, {samples * sum(sizes)} were expected: "
             "the program stopped early"
         )
-    flat = np.frombuffer(data, np.int8)
     records, offset = [], 0
     for _ in range(samples):
         record = []
         for tensor, size in zip(tensors, sizes, strict=True):
-            record.append(flat[offset : offset + size].reshape(tensor.shape))
+            values = np.frombuffer(data[offset : offset + size], tensor.dtype.numpy)
+            record.append(values.reshape(tensor.shape))
             offset += size
         records.append(record)
     return records

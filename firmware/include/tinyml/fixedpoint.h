@@ -35,6 +35,13 @@ static inline int32_t tml_requantise(int32_t x, int32_t multiplier, int32_t shif
     return tml_rounding_divide_by_pot(high, right);
 }
 
+/* The same of a 64-bit accumulator below 2**47: a 16-bit multiplier, one rounding. shift < 15. */
+static inline int32_t tml_requantise_wide(int64_t x, int32_t multiplier, int32_t shift) {
+    const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+    const int32_t right = 15 - shift;
+    return (int32_t)((x * reduced + ((int64_t)1 << (right - 1))) >> right);
+}
+
 static inline int32_t tml_clamp(int32_t x, int32_t low, int32_t high) {
     return x < low ? low : x > high ? high : x;
 }
@@ -55,6 +62,37 @@ static inline int32_t tml_one_over_one_plus_x(int32_t a) {
         x += tml_saturating_shift_left(tml_doubling_high_multiply(x, rest), 2);
     }
     return tml_saturating_shift_left(x, 1);
+}
+
+/* 1 / sqrt(x) = multiplier * 2**(shift - 31). */
+typedef struct {
+    int32_t multiplier, shift;
+} tml_root_t;
+
+/* x > 0. Five Newton-Raphson steps in Q3.28. */
+static inline tml_root_t tml_inverse_square_root(int32_t x) {
+    tml_root_t result = {INT32_MAX, 0};
+    if (x <= 1) return result;
+    int32_t shift = 11;
+    for (; x >= (1 << 29); x /= 4) ++shift;
+    for (; x < (1 << 27); x *= 4) --shift;
+    const int32_t half = tml_rounding_divide_by_pot(x >> 1, 1);
+    const int32_t half_three = (1 << 28) + (1 << 27);
+    int32_t root = 1 << 28;
+    for (int step = 0; step < 5; ++step) {
+        const int32_t square = tml_doubling_high_multiply(root, root);
+        const int32_t cube = tml_saturating_shift_left(tml_doubling_high_multiply(square, root), 6);
+        root = tml_saturating_shift_left(tml_doubling_high_multiply(half_three, root) -
+                                             tml_doubling_high_multiply(half, cube),
+                                         3);
+    }
+    result.multiplier = tml_doubling_high_multiply(root, 1518500250); /* sqrt(1/2) */
+    if (shift < 0) {
+        result.multiplier = tml_shift_left(result.multiplier, -shift);
+        shift = 0;
+    }
+    result.shift = -shift;
+    return result;
 }
 
 /* exp(a) for a in [-1/4, 0), Q0.31: Taylor series around -1/8. */

@@ -19,6 +19,9 @@
 extern "C" {
 #endif
 
+/* int16 tensors have zero point 0 and int8 weights. Records of their kernels are those of the int8
+ * kernel but where said. */
+
 /* ------------------------------------------------------------- convolution */
 
 /* Window of a convolution or pooling: sizes in elements, padding on the top and left side only
@@ -88,6 +91,34 @@ void tml_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t
 void tml_depthwise_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t *input,
                                  int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
 
+/* int16: the bias is int64_t and the accumulator is rounded once; _b32: an int32_t bias and the
+ * arithmetic of int8. */
+void tml_conv2d_s16(const tml_window_t *shape, const void *data, const int16_t *input,
+                    int16_t *output);
+void tml_conv2d_s16_b32(const tml_window_t *shape, const void *data, const int16_t *input,
+                        int16_t *output);
+void tml_depthwise_conv2d_s16(const tml_window_t *shape, const void *data, const int16_t *input,
+                              int16_t *output);
+void tml_fully_connected_s16(const tml_fully_connected_t *shape, const void *data,
+                             const int16_t *input, int16_t *output);
+
+/* a [batches][rows][depth] times b, whose element (k, n) is at
+ * k * b_row_stride + n * b_column_stride of its batch; output [batches][rows][columns]. */
+typedef struct {
+    uint32_t batches, rows, depth, columns;
+    uint32_t b_row_stride, b_column_stride;
+} tml_batch_matmul_t;
+
+typedef struct {
+    int32_t a_zero_point, b_zero_point, output_zero_point;
+    int32_t multiplier, shift;
+} tml_batch_matmul_data_t;
+
+void tml_batch_matmul_s8(const tml_batch_matmul_t *shape, const void *data, const int8_t *a,
+                         const int8_t *b, int8_t *output);
+void tml_batch_matmul_s16(const tml_batch_matmul_t *shape, const void *data, const int16_t *a,
+                          const int16_t *b, int16_t *output);
+
 /* ------------------------------------------------------------------ pooling */
 
 typedef struct {
@@ -100,18 +131,21 @@ void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8
 void tml_max_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
                      int8_t *output, int32_t y_begin, int32_t y_end);
 
+/* A reduction of [rows][count][channels] to [rows][channels]. */
 typedef struct {
-    uint32_t count;    /* elements averaged for each channel */
-    uint16_t channels; /* innermost, kept */
-} tml_mean_t;
+    uint32_t rows, count, channels;
+} tml_reduce_t;
 
 typedef struct {
     int32_t input_zero_point, output_zero_point;
-    int32_t multiplier; /* 1 / count is part of it */
+    int32_t multiplier; /* of a mean, 1 / count is part of it */
     int32_t shift;
 } tml_mean_data_t;
 
-void tml_mean_s8(const tml_mean_t *shape, const void *data, const int8_t *input, int8_t *output);
+/* Mean or sum, as the multiplier says. */
+void tml_mean_s8(const tml_reduce_t *shape, const void *data, const int8_t *input, int8_t *output);
+void tml_mean_s16(const tml_reduce_t *shape, const void *data, const int16_t *input,
+                  int16_t *output);
 
 /* -------------------------------------------------------------- elementwise */
 
@@ -143,12 +177,50 @@ void tml_sub_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a,
 void tml_mul_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a, const int8_t *b,
                 int8_t *output);
 
+void tml_add_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a, const int16_t *b,
+                 int16_t *output);
+void tml_sub_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a, const int16_t *b,
+                 int16_t *output);
+void tml_mul_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a, const int16_t *b,
+                 int16_t *output);
+/* (a - b)**2; the record is tml_add_data_t. */
+void tml_squared_difference_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a,
+                               const int8_t *b, int8_t *output);
+void tml_squared_difference_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a,
+                                const int16_t *b, int16_t *output);
+
 typedef struct {
     uint32_t count;
 } tml_table_t;
 
 /* data: int8_t table[256], output = table[input + 128]. May run in place. */
 void tml_table_s8(const tml_table_t *shape, const void *data, const int8_t *input, int8_t *output);
+
+/* Another grid; int16 on at least one side (int8 to int8 is a table). */
+typedef struct {
+    int32_t input_zero_point, output_zero_point;
+    int32_t multiplier, shift;
+} tml_requantise_data_t;
+
+void tml_requantise_s8_s16(const tml_table_t *shape, const void *data, const int8_t *input,
+                           int16_t *output);
+void tml_requantise_s16_s8(const tml_table_t *shape, const void *data, const int16_t *input,
+                           int8_t *output);
+void tml_requantise_s16_s16(const tml_table_t *shape, const void *data, const int16_t *input,
+                            int16_t *output);
+
+/* Functions of one int16 value. data: int32_t multiplier, shift (rsqrt, abs); right shift
+ * (logistic, tanh); multiplier and shift from 0 up, then below 0 (leaky_relu).
+ * sigmoid: uint16_t[256], sigmoid(i / 24) in Q0.16. May run in place. */
+void tml_logistic_s16(const tml_table_t *shape, const void *data, const void *sigmoid,
+                      const int16_t *input, int16_t *output);
+void tml_tanh_s16(const tml_table_t *shape, const void *data, const void *sigmoid,
+                  const int16_t *input, int16_t *output);
+void tml_leaky_relu_s16(const tml_table_t *shape, const void *data, const int16_t *input,
+                        int16_t *output);
+void tml_abs_s16(const tml_table_t *shape, const void *data, const int16_t *input, int16_t *output);
+void tml_rsqrt_s16(const tml_table_t *shape, const void *data, const int16_t *input,
+                   int16_t *output);
 
 typedef struct {
     uint32_t rows, depth;
@@ -163,6 +235,12 @@ typedef struct {
 void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
                     int8_t *output);
 
+/* Output scale 1/32768, zero point 0. data: int32_t multiplier, shift that take a difference of
+ * 10.0 to 65535; tables: int16_t exp[513] over [-10, 0], 1 / (1 + x)[513] over [0, 1]. May run in
+ * place. */
+void tml_softmax_s16(const tml_softmax_t *shape, const void *data, const void *tables,
+                     const int16_t *input, int16_t *output);
+
 /* ------------------------------------------------------------ data movement */
 
 typedef struct {
@@ -175,8 +253,10 @@ typedef struct {
 } tml_pad_data_t;
 
 void tml_pad_s8(const tml_pad_t *shape, const void *data, const int8_t *input, int8_t *output);
+void tml_pad_s16(const tml_pad_t *shape, const void *data, const int16_t *input, int16_t *output);
+void tml_pad_s32(const tml_pad_t *shape, const void *data, const int32_t *input, int32_t *output);
 
-/* Copies `rows` runs of `length` elements; one such copy is one input of a concatenation, or a
+/* Copies `rows` runs of `length` bytes; one such copy is one input of a concatenation, or a
  * slice. */
 typedef struct {
     uint32_t rows, length;
@@ -196,6 +276,17 @@ typedef struct {
 } tml_transpose_t;
 
 void tml_transpose_s8(const tml_transpose_t *shape, const int8_t *input, int8_t *output);
+void tml_transpose_s16(const tml_transpose_t *shape, const int16_t *input, int16_t *output);
+void tml_transpose_s32(const tml_transpose_t *shape, const int32_t *input, int32_t *output);
+
+/* Output [rows][ids][bytes] from table [rows][entries][bytes]; an id outside the table takes its
+ * nearest end. */
+typedef struct {
+    uint32_t rows, entries, ids, bytes;
+} tml_gather_t;
+
+void tml_gather_s8(const tml_gather_t *shape, const int8_t *table, const int32_t *ids,
+                   int8_t *output);
 
 #ifdef __cplusplus
 }

@@ -22,7 +22,8 @@ extern "C" {
 
 #define TML_ALIGNED __attribute__((aligned(16)))
 
-/* An input or output inside the arena. real value = scale * (integer - zero_point). */
+/* An input or output inside the arena: int8, int16 where bytes is two an element, or int32 ids.
+ * real value = scale * (integer - zero_point). */
 typedef struct {
     const char *name;
     uint32_t offset, bytes;

@@ -10,7 +10,7 @@ static inline int32_t aligned(int32_t x, int32_t left_shift, int32_t multiplier,
 void tml_add_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a_input,
                 const int8_t *b_input, int8_t *output) {
     const tml_add_data_t d = *(const tml_add_data_t *)data;
-    TML_BROADCAST_LOOP(shape, d, a_input, b_input, output,
+    TML_BROADCAST_LOOP(int8_t, shape, d, a_input, b_input, output,
                        tml_requantise(aligned(a, d.left_shift, d.a_multiplier, d.a_shift) +
                                           aligned(b, d.left_shift, d.b_multiplier, d.b_shift),
                                       d.output_multiplier, d.output_shift))
@@ -19,7 +19,7 @@ void tml_add_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a_
 void tml_sub_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a_input,
                 const int8_t *b_input, int8_t *output) {
     const tml_add_data_t d = *(const tml_add_data_t *)data;
-    TML_BROADCAST_LOOP(shape, d, a_input, b_input, output,
+    TML_BROADCAST_LOOP(int8_t, shape, d, a_input, b_input, output,
                        tml_requantise(aligned(a, d.left_shift, d.a_multiplier, d.a_shift) -
                                           aligned(b, d.left_shift, d.b_multiplier, d.b_shift),
                                       d.output_multiplier, d.output_shift))

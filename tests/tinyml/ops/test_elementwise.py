@@ -127,7 +127,8 @@ def test_softmax(lead, depth, scale, zero, seed):
 def test_tanh(scale, zero):
     quant = Tanh().fixed_quantisation()
     graph = model(Tanh(), [activation("x", EVERY_VALUE.shape, scale, zero)], quant.s, quant.z)
-    assert_equal_everywhere(graph, [{"x": EVERY_VALUE}])
+    # LiteRT's is a table of the C library's function.
+    assert_equal_everywhere(graph, [{"x": EVERY_VALUE}], 1)
 
 
 @settings(max_examples=200)
@@ -151,7 +152,7 @@ def test_relu_and_requantise(op, scale, zero, ratio, zero_out):
 
 @settings(max_examples=200)
 @given(
-    alpha=st.floats(-2, 2, width=32),
+    alpha=st.floats(0, 2, width=32),
     scale=scales,
     zero=zero_points,
     ratio=powers(-20, 20),
@@ -160,7 +161,8 @@ def test_relu_and_requantise(op, scale, zero, ratio, zero_out):
 def test_leaky_relu(alpha, scale, zero, ratio, zero_out):
     x = activation("x", EVERY_VALUE.shape, scale, zero)
     graph = model(LeakyRelu(alpha), [x], scale * ratio, zero_out)
-    assert_equal_everywhere(graph, [{"x": EVERY_VALUE}])
+    # LiteRT forms the multipliers in single precision.
+    assert_equal_everywhere(graph, [{"x": EVERY_VALUE}], 1)
 
 
 @settings(max_examples=200)

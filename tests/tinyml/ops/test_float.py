@@ -181,7 +181,7 @@ UNARY = [
     (Relu(), F.relu),
     (Relu6(), F.relu6),
     (LeakyRelu(0.01), lambda x: F.leaky_relu(x, 0.01)),
-    (LeakyRelu(-0.5), lambda x: F.leaky_relu(x, -0.5)),
+    (LeakyRelu(0.5), lambda x: F.leaky_relu(x, 0.5)),
     (Logistic(), torch.sigmoid),
     (Tanh(), torch.tanh),
     (HardSwish(), F.hardswish),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.plan import MemoryPlan, scratch_name
 
 RECORD_ALIGNMENT = 16  # the widest vector load of any supported core
@@ -29,6 +29,7 @@ class CEmitter:
         self.statements: list[str] = []
         self.kernels: set[str] = set()
         self.blob = bytearray()
+        self._shared: dict[bytes, int] = {}
         self._node = 0
         self._shape_names: dict[str, str] = {}
         self._pointers: Mapping[str, str] = {}
@@ -86,16 +87,39 @@ class CEmitter:
         self.blob += bytes(-len(self.blob) % RECORD_ALIGNMENT)
         return len(self.blob)
 
-    def read(self, tensor: Tensor) -> str:
-        """The expression for a tensor's integers; constants go to the blob."""
-        if tensor.data is not None:
-            offset = self._store(np.ascontiguousarray(tensor.data).tobytes())
-            return f"(const int8_t *)(weights + {offset})"
-        return f"(const int8_t *)({self.place(tensor)})"
+    def shared(self, values: Array) -> str:
+        """The expression that points to a constant of the compiler, stored once in the blob
+        however many operators name it."""
+        stored = np.ascontiguousarray(values)
+        data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+        if data not in self._shared:
+            self._shared[data] = self._align()
+            self.blob += data
+        return f"weights + {self._shared[data]}"
 
-    def write(self, tensor: Tensor) -> str:
+    @staticmethod
+    def suffix(tensor: Tensor) -> str:
+        """How kernels for a tensor's type end: s8, s16 or s32."""
+        return f"s{8 * tensor.dtype.bytes}"
+
+    def read(self, tensor: Tensor, element: int = 0, dtype: DType | None = None) -> str:
+        """The expression for a tensor's integers; constants go to the blob.
+
+        Args:
+            element: index of the first element pointed to.
+            dtype: of the pointer, by default the tensor's.
+        """
+        if tensor.data is not None:
+            little = tensor.data.astype(tensor.dtype.numpy.newbyteorder("<"))
+            base = f"weights + {self._store(np.ascontiguousarray(little).tobytes())}"
+        else:
+            base = self.place(tensor)
+        ahead = f" + {element * tensor.dtype.bytes}" if element else ""
+        return f"(const {_c_type(dtype or tensor.dtype)} *)({base}{ahead})"
+
+    def write(self, tensor: Tensor, dtype: DType | None = None) -> str:
         """The expression for the buffer an operator fills."""
-        return f"(int8_t *)({self.place(tensor)})"
+        return f"({_c_type(dtype or tensor.dtype)} *)({self.place(tensor)})"
 
     def place(self, tensor: Tensor) -> str:
         """The expression for an activation's first byte."""
@@ -120,6 +144,10 @@ class CEmitter:
         """The blob, padded so that it can be stored back to back."""
         self._align()
         return bytes(self.blob) or bytes(RECORD_ALIGNMENT)
+
+
+def _c_type(dtype: DType) -> str:
+    return f"{dtype.value}_t"
 
 
 def _literal(value: int | Sequence[int]) -> str:

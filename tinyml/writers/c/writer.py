@@ -138,9 +138,10 @@ def _ports(label: str, graph: Graph, names: Sequence[str], plan: MemoryPlan) -> 
     lines = [f"static const tml_io_t {label}[] = {{"]
     for name in names:
         tensor = graph.tensors[name]
+        # Ids have no quantisation: they are their own values.
+        scale, zero = (tensor.quant.s, tensor.quant.z) if tensor.quant else (1.0, 0)
         lines.append(
-            f'    {{"{name}", {plan.offsets[name]}u, {tensor.bytes}u, '
-            f"{tensor.q.s!r}f, {tensor.q.z}}},"
+            f'    {{"{name}", {plan.offsets[name]}u, {tensor.bytes}u, {scale!r}f, {zero}}},'
         )
     return [*lines, "};"]
 

@@ -23,7 +23,9 @@ _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _TYPES = {
     DType.FLOAT32: TensorProto.FLOAT,
     DType.INT8: TensorProto.INT8,
+    DType.INT16: TensorProto.INT16,
     DType.INT32: TensorProto.INT32,
+    DType.INT64: TensorProto.INT64,
 }
 
 
@@ -105,6 +107,9 @@ class OnnxBuilder:
     def constant(self, tensor: Tensor, permutation: Sequence[int]) -> str:
         """The float value of an integer constant whose axes are permuted first."""
         data = tensor.values.transpose(permutation)
+        if tensor.dtype is DType.INT64:
+            # ONNX dequantises no int64.
+            return self.initialiser(tensor.q.dequantise(tensor.values).transpose(permutation))
         stored = self.initialiser(data, f"{tensor.name}_{self._count}")
         axis = tensor.q.axis
         attributes = {} if axis is None else {"axis": tuple(permutation).index(axis)}

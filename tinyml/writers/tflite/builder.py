@@ -17,7 +17,9 @@ from tinyml.ops.window import Window
 _TYPES = {
     DType.FLOAT32: schema.TensorType.FLOAT32,
     DType.INT8: schema.TensorType.INT8,
+    DType.INT16: schema.TensorType.INT16,
     DType.INT32: schema.TensorType.INT32,
+    DType.INT64: schema.TensorType.INT64,
 }
 SCHEMA_VERSION = 3
 
