@@ -68,12 +68,15 @@ class FullyConnected(Weighted):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        x = b.to_nhwc(b.read(ins[0]), ins[0].shape)
         if ins[0].dtype is DType.INT16:
-            # onnxruntime would multiply dequantised weights by activations rounded to 8 bits.
-            weights = b.initialiser(ins[1].q.dequantise(ins[1].values).T)
+            # Given constant weights on the right, onnxruntime rounds activations to 8 bits.
+            swap = [*range(len(out.shape) - 2), len(out.shape) - 1, len(out.shape) - 2]
+            across = b.node("Transpose", [x], perm=swap)
+            across = b.node("MatMul", [b.constant(ins[1], (0, 1)), across])
+            product = b.node("Transpose", [across], perm=swap)
         else:
-            weights = b.constant(ins[1], (1, 0))
-        product = b.node("MatMul", [b.to_nhwc(b.read(ins[0]), ins[0].shape), weights])
+            product = b.node("MatMul", [x, b.constant(ins[1], (1, 0))])
         value = b.node("Add", [product, b.constant(ins[2], (0,))])
         b.write(out, b.to_nchw(self.activation.to_onnx(b, value), out.shape))
 
