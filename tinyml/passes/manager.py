@@ -38,8 +38,8 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
     """A rewritten copy of the graph.
 
     After each pass that changed something the structure is checked, the pass's promise is checked,
-    and both graphs are run: integer ones on a random input and on the extremes, where outputs must be
-    equal; float ones on a random input, where they must be equal up to rounding.
+    and both graphs are run: integer ones on a random input and on the extremes, where outputs
+    must be equal; float ones on a random input, where they must be equal up to rounding.
 
     Raises:
         AssertionError: a pass broke its promise; a defect of the compiler, not of the model.
