@@ -36,6 +36,7 @@ class BrokerConfig:
         listen: address that the managed broker binds for devices.
         port: for devices, TLS with passwords.
         certificate_port: for devices, TLS with client certificates; 0 for none.
+        bridge_port: without TLS on loopback, for bridges to UARTs of this machine; 0 for none.
         worker_port: for the server's processes.
         worker_tls: whether that port speaks TLS.
         insecure: devices speak without TLS, on loopback only.
@@ -46,6 +47,7 @@ class BrokerConfig:
     listen: str = "127.0.0.1"
     port: int = 8883
     certificate_port: int = 8884
+    bridge_port: int = 0
     worker_port: int = 1884
     worker_tls: bool = False
     insecure: bool = False

@@ -43,6 +43,9 @@ def init(
     listen: Annotated[str, typer.Option(help="Address the broker binds.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="For devices with passwords.")] = 8883,
     certificate_port: Annotated[int, typer.Option(help="For client certificates.")] = 8884,
+    bridge_port: Annotated[
+        int, typer.Option(help="Plain MQTT on loopback for UART bridges of this machine; 0: none.")
+    ] = 0,
     worker_port: Annotated[int, typer.Option(help="For the server itself, on loopback.")] = 1884,
     database: Annotated[
         str, typer.Option(help="sqlite:///FILE (below the home) or postgresql://USER@HOST/NAME.")
@@ -82,6 +85,7 @@ def init(
                     listen=listen,
                     port=port,
                     certificate_port=certificate_port,
+                    bridge_port=bridge_port,
                     worker_port=worker_port,
                     worker_tls=bool(broker_host),
                     insecure=insecure,

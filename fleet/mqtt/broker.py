@@ -94,7 +94,7 @@ def _configuration(home: Home) -> str:
         f"persistence_location {folder}/",
         "autosave_interval 10",
         f"max_queued_messages {QUEUE}",
-        "max_inflight_messages 1000",
+        "max_inflight_messages 5000",
         "persistent_client_expiration 14d",
         "set_tcp_nodelay true",
         "log_dest stdout",
@@ -117,6 +117,8 @@ def _configuration(home: Home) -> str:
                 f"crlfile {folder / 'crl.pem'}",
                 tls,
             ]
+    if config.bridge_port:
+        lines += [f"listener {config.bridge_port} 127.0.0.1", "use_username_as_clientid true"]
     lines += [f"listener {config.worker_port} 127.0.0.1", tls if config.worker_tls else ""]
     return "\n".join(lines)
 
