@@ -18,6 +18,8 @@ from fleet.commands.model import model_app
 from fleet.commands.operate import audit_app, init, key_app, serve
 from fleet.commands.rollout import rollout_app
 from fleet.domain.match import EXECUTES, Capacity, Fit, Requirements, match
+from fleet.commands.simulate import simulate  # noqa: F401  registers itself with device_app
+from fleet.domain.match import Capacity, Fit, Requirements, match
 from fleet.errors import FleetError
 from fleet.graph.commands import graph_app, query
 from tinyml import TinymlError, list_targets, read_report

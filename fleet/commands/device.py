@@ -70,10 +70,11 @@ def add(
         "certificate" if certificate else "password",
         pairs(tag or [], "tag"),
     )
-    _hand_over(made, out, as_json)
+    hand_over(made, out, as_json)
 
 
-def _hand_over(made: list[Credential], out: Path | None, as_json: bool) -> None:
+def hand_over(made: list[Credential], out: Path | None, as_json: bool) -> None:
+    """Gives credentials to the user: into ``out``, or on the screen."""
     written = ""
     if out is not None and made[0].certificate:
         for one in made:
@@ -161,7 +162,7 @@ def rotate(
     made = devices.rotate(here, tenant_of(here, tenant), name, actor())
     if made.certificate and out is None:
         out = Path()
-    _hand_over([made], out, as_json)
+    hand_over([made], out, as_json)
 
 
 @device_app.command("tag")

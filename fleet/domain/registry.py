@@ -29,7 +29,8 @@ class Device:
     Args:
         state: of the registration.
         online: whether it is connected.
-        boot_id: of the boot that spoke last, None before the first hello.
+        boot_id: of the boot that spoke last, None before the first message.
+        born_id: of the boot that said hello last.
         last_seen: seconds since 1970 of its last message.
         boots: hellos of different boots so far.
     """
@@ -37,6 +38,7 @@ class Device:
     state: DeviceState = DeviceState.REGISTERED
     online: bool = False
     boot_id: int | None = None
+    born_id: int | None = None
     last_seen: float | None = None
     boots: int = 0
 
@@ -120,14 +122,14 @@ def step(device: Device, event: Event, now: float) -> tuple[Device, tuple[Effect
     match event:
         case Hello(boot_id):
             first = device.state is DeviceState.REGISTERED
-            born = device.boot_id != boot_id
             known = replace(
                 device,
                 state=DeviceState.ACTIVE,
                 online=True,
                 boot_id=boot_id,
+                born_id=boot_id,
                 last_seen=now,
-                boots=device.boots + born,
+                boots=device.boots + (device.born_id != boot_id),
             )
             return known, (Note("device.activated"),) if first else ()
         case Presence(boot_id, online):

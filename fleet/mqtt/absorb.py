@@ -330,8 +330,7 @@ class _Batch:
         presence = []
         for number, (before, after) in sorted(self._devices.items()):
             columns = self._columns.get(number, {})
-            if (after.state, after.boots) != (before.state, before.boots):
-                columns.update(state=after.state.value, boots=after.boots)
+            columns.update(state=after.state.value, boots=after.boots, born_id=after.born_id)
             row = self._rows[number]
             changed = {k: v for k, v in columns.items() if row[k] != v}
             if changed:

@@ -288,7 +288,7 @@ def shown(home: Home, tenant: str, name: str) -> dict[str, Any]:
         row = find(connection, tenant, name)
         number = row["id"]
         twin = twins.load(connection, [number])[number]
-        hidden = ("id", "verifier", "name", "hardware", "last_job")
+        hidden = ("id", "verifier", "name", "hardware", "last_job", "born_id")
         plain = {k: v for k, v in row.items() if k not in hidden}
         return {
             "device": name,
@@ -326,6 +326,7 @@ def as_domain(row: RowMapping) -> registry.Device:
         DeviceState(row["state"]),
         bool(row["online"]),
         row["boot_id"],
+        row["born_id"],
         row["last_seen"],
         row["boots"],
     )

@@ -48,6 +48,7 @@ device = Table(
     Column("boots", Integer, nullable=False, default=0),
     Column("last_job", BigInteger, nullable=False, default=0),
     # from the hello; null before the first
+    Column("born_id", BigInteger),
     Column("vendor", String(32)),
     Column("hardware", String(32)),
     Column("firmware", String(32)),
