@@ -71,11 +71,14 @@ class Policy:
         retries: how often a passing failure is tried again.
         backoff_s: seconds before the first retry; doubles with each.
         step_timeout_s: seconds without progress after which the device is given up.
+        repeat_s: seconds without progress after which the job is sent again. A device repeats its
+            status, so whatever message was lost, both sides agree again.
     """
 
     retries: int = 2
     backoff_s: float = 30
     step_timeout_s: float = 600
+    repeat_s: float = 30
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Assignment:
         job: number of the job last offered; 0 before the first offer.
         attempt: offers so far.
         next_at: not offered before, seconds since 1970.
-        timeout_at: given up at, while busy.
+        timeout_at, repeat_at: given up at, and sent again at, while busy.
         offset: bytes downloaded, as last reported.
         reason: of the protocol, why it ended or is waiting again.
         closing: the server asked the device to end it.
@@ -110,6 +113,7 @@ class Assignment:
     reason: str = ""
     closing: bool = False
     silent: bool = False
+    repeat_at: float = 0
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ def step(
                 silent=False,
                 attempt=a.attempt + 1,
                 timeout_at=now + policy.step_timeout_s,
+                repeat_at=now + policy.repeat_s,
                 offset=0,
                 reason="",
             )
@@ -204,6 +209,9 @@ def step(
             if a.state in BUSY and now >= a.timeout_at:
                 ended = _end(a, _S.TIMED_OUT, "timed_out", now, policy)
                 return replace(ended, silent=True), ()
+            if a.state in BUSY and now >= a.repeat_at:
+                again = replace(a, repeat_at=now + policy.repeat_s)
+                return again, (SendCancel() if a.closing else SendJob(),)
             return a, ()
 
 
@@ -227,8 +235,13 @@ def _report(
     rank, new = PROGRESS.index(a.state), PROGRESS.index(state)
     if new < rank or (new == rank and offset <= a.offset):
         return a
-    timeout = now + policy.step_timeout_s
-    return replace(a, state=state, offset=max(offset, a.offset), timeout_at=timeout)
+    return replace(
+        a,
+        state=state,
+        offset=max(offset, a.offset),
+        timeout_at=now + policy.step_timeout_s,
+        repeat_at=now + policy.repeat_s,
+    )
 
 
 def _end(
@@ -251,7 +264,8 @@ def _hello(
     if a.closing:
         return a, (SendCancel(),)
     if a.state in BUSY:
-        return replace(a, timeout_at=now + policy.step_timeout_s), (SendJob(),)
+        alive = replace(a, timeout_at=now + policy.step_timeout_s, repeat_at=now + policy.repeat_s)
+        return alive, (SendJob(),)
     return a, ()
 
 

@@ -135,8 +135,8 @@ class Plan:
         p = self.policy
         if not 0 <= p.retries <= 20 or not 0 <= p.backoff_s < math.inf:
             raise InvalidError("retries must be 0 to 20 and backoff_s 0 or more seconds")
-        if not 0 < p.step_timeout_s < math.inf:
-            raise InvalidError(f"step_timeout_s must be above 0 seconds: {p.step_timeout_s}")
+        if not 0 < p.step_timeout_s < math.inf or not 0 < p.repeat_s < math.inf:
+            raise InvalidError("step_timeout_s and repeat_s must be above 0 seconds")
 
 
 def deal(devices: Sequence[str], waves: Sequence[Wave], seed: str) -> list[list[str]]:

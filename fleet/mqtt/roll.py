@@ -22,6 +22,8 @@ log = logging.getLogger("fleet.rollout")
 
 IDLE_S = 0.2
 SEND_BATCH = 500
+# Devices whose hello got lost are looked for this often.
+ASK_S = 5.0
 # What the broker has not acknowledged by then is sent again.
 SEND_S = 15.0
 
@@ -39,6 +41,7 @@ class Roll:
         self._home = home
         self._metrics = metrics
         self._name = process_name()
+        self._asked = time.monotonic()
         self.link = Link(home, "rollout", [], lambda _: None, metrics, instance)
 
     def run(self, stop: threading.Event) -> None:
@@ -49,6 +52,9 @@ class Roll:
                 begun = time.monotonic()
                 done = engine.take_turn(self._home, self._name)
                 self._metrics.turn_seconds.observe(time.monotonic() - begun)
+                if done is not None and begun - self._asked > ASK_S:
+                    self._asked = begun
+                    engine.ask_births(self._home)
                 sent = 0 if done is None else self._send()
             except OperationalError as error:
                 self._metrics.retries.labels("rollout").inc()

@@ -34,6 +34,9 @@ INBOX_BATCH = 1000
 OVERDUE_BATCH = 1000
 LEASE_S = 10.0
 ROLE = "rollout"
+# A hello comes right after the presence of its boot.
+BIRTH_S = 5.0
+BIRTHS = 500
 
 
 @dataclass
@@ -292,18 +295,20 @@ def create_rollback(
     confirmed: Sequence[Assigned],
     actor: str = "server",
 ) -> int | None:
-    """A rollout that takes devices back to the model in their passive slot, and its start.
+    """A rollout that takes devices back to the model they ran before, and its start.
 
     Returns:
         Its number; None when no device can go back.
     """
     now = time.time()
-    known = devices.by_ids(connection, [a.device_id for a in confirmed])
-    able = [a for a in confirmed if _can_go_back(known[a.device_id], a)]
+    ids = [a.device_id for a in confirmed]
+    known = devices.by_ids(connection, ids)
+    newest = {d: found[0].rollout_id for d, found in rollouts.of_devices(connection, ids).items()}
+    able = [a for a in confirmed if a.previous and newest[a.device_id] == origin_id]
     for assigned in confirmed:
         if assigned not in able:
             name = known[assigned.device_id]["name"]
-            detail = {"why": "the older model is no longer in its passive slot"}
+            detail = {"why": "a newer rollout has changed its model"}
             subject = f"rollout/{origin_id}/device/{name}"
             turn.note(Entry("rollback.impossible", subject, actor, origin["tenant"], detail))
     if not able:
@@ -326,11 +331,8 @@ def create_rollback(
             number,
             a.device_id,
             0,
-            Assignment(
-                Action.ROLLBACK,
-                known[a.device_id]["passive_digest"],
-                known[a.device_id]["passive_sequence"],
-            ),
+            # The device knows whether it still has that model; no sequence number is involved.
+            Assignment(Action.ROLLBACK, a.previous or "", 0),
             None,
         )
         for a in able
@@ -341,14 +343,6 @@ def create_rollback(
     turn.command(number, many.Submit())
     turn.command(number, many.Start())
     return number
-
-
-def _can_go_back(device: RowMapping, assigned: Assigned) -> bool:
-    return bool(
-        device["can_rollback"]
-        and device["model_digest"] == assigned.assignment.digest
-        and device["passive_digest"]
-    )
 
 
 def take_turn(home: Home, holder: str) -> int | None:
@@ -369,13 +363,27 @@ def take_turn(home: Home, holder: str) -> int | None:
         rows = queues.take_inbox(connection, INBOX_BATCH)
         turn.receive(rows)
         for number in rollouts.alive(connection):
-            _give_up(turn, connection, number, now)
+            _remind(turn, connection, number, now)
             turn.command(number, many.Tick())
         turn.flush()
     return len(rows)
 
 
-def _give_up(turn: Turn, connection: Connection, number: int, now: float) -> None:
-    """Gives devices up that made no progress for too long."""
+def _remind(turn: Turn, connection: Connection, number: int, now: float) -> None:
+    """Reminds devices that made no progress for a while, and gives them up after longer."""
     for assigned in rollouts.overdue(connection, number, now, OVERDUE_BATCH):
         turn.step(turn.keep(assigned), one.Tick())
+
+
+def ask_births(home: Home) -> int:
+    """Asks devices that are connected, and whose hello of this boot got lost, to say it again.
+
+    Returns:
+        How many were asked.
+    """
+    with home.store.write() as connection:
+        rows = devices.unborn(connection, time.time() - BIRTH_S, BIRTHS)
+        queues.put_outgoing(
+            connection, [messages.rebirth(row["tenant"], row["name"]) for row in rows]
+        )
+    return len(rows)

@@ -12,7 +12,7 @@ from fleet.domain.plan import Plan
 from fleet.domain.twin import Twin
 from fleet.store.queues import Outgoing
 from fleet.wire import topics
-from fleet.wire.messages import Job, JobAction, TwinDesired
+from fleet.wire.messages import Job, JobAction, RpcCommand, RpcRequest, TwinDesired
 
 # A device that comes back says hello and is told again, so these need not outlive a short outage.
 LIFETIME_S = 3600.0
@@ -57,3 +57,9 @@ def cancel(tenant: str, device: str, number: int) -> Outgoing:
     """Ends a job."""
     message = Job(job=number, action=JobAction.CANCEL)
     return Outgoing(topics.down(tenant, device, "job"), message.encode(), LIFETIME_S)
+
+
+def rebirth(tenant: str, device: str) -> Outgoing:
+    """Asks for the hello again; the answer is of no interest, the hello is."""
+    message = RpcRequest(call=0, command=RpcCommand.REBIRTH)
+    return Outgoing(topics.down(tenant, device, "rpc"), message.encode(), 10.0)

@@ -81,6 +81,20 @@ def matching(
     return list(connection.execute(query).mappings())
 
 
+def unborn(connection: Connection, before: float, limit: int) -> list[RowMapping]:
+    """Devices online since before a time whose hello of the present boot is missing."""
+    query = (
+        _joined()
+        .where(
+            _P.c.online,
+            _P.c.last_seen < before,
+            or_(_D.c.born_id.is_(None), _D.c.born_id != _P.c.boot_id),
+        )
+        .limit(limit)
+    )
+    return list(connection.execute(query).mappings())
+
+
 def count_by_state(connection: Connection, tenant: str) -> dict[str, int]:
     """How many devices are registered, active and revoked, and ``online``."""
     query = select(_D.c.state, func.count()).where(_D.c.tenant == tenant).group_by(_D.c.state)

@@ -175,10 +175,14 @@ def due(
 
 
 def overdue(connection: Connection, rollout_id: int, now: float, limit: int) -> list[Assigned]:
-    """Devices that are at it and made no progress for too long."""
+    """Devices that are at it and made no progress for long enough to do something."""
     query = (
         select(_A)
-        .where(_A.c.rollout_id == rollout_id, _A.c.state.in_(BUSY), _A.c.timeout_at <= now)
+        .where(
+            _A.c.rollout_id == rollout_id,
+            _A.c.state.in_(BUSY),
+            or_(_A.c.timeout_at <= now, _A.c.repeat_at <= now),
+        )
         .limit(limit)
     )
     return [_assigned(row) for row in connection.execute(query).mappings()]
@@ -268,8 +272,8 @@ def save_assignments(connection: Connection, rows: Sequence[Assigned], now: floa
 
 
 _CHANGING = (
-    "state", "job", "attempt", "next_at", "timeout_at", "offset", "reason", "closing", "silent",
-    "previous", "updated_at",
+    "state", "job", "attempt", "next_at", "timeout_at", "repeat_at", "offset", "reason",
+    "closing", "silent", "previous", "updated_at",
 )  # fmt: skip
 
 
@@ -287,6 +291,7 @@ def _row(a: Assigned, now: float) -> dict[str, Any]:
         "attempt": x.attempt,
         "next_at": x.next_at,
         "timeout_at": x.timeout_at,
+        "repeat_at": x.repeat_at,
         "offset": x.offset,
         "reason": x.reason,
         "closing": x.closing,
@@ -310,5 +315,6 @@ def _assigned(row: RowMapping) -> Assigned:
         row["reason"],
         row["closing"],
         row["silent"],
+        row["repeat_at"],
     )
     return Assigned(row["rollout_id"], row["device_id"], row["wave"], assignment, row["previous"])

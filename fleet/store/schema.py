@@ -194,6 +194,7 @@ assignment = Table(
     Column("attempt", Integer, nullable=False),
     Column("next_at", Float, nullable=False),
     Column("timeout_at", Float, nullable=False),
+    Column("repeat_at", Float, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("reason", String(32), nullable=False),
     Column("closing", Boolean, nullable=False),

@@ -116,7 +116,8 @@ class Machine(RuleBasedStateMachine):
         if after.state is not AssignmentState.WAITING:
             # Again: a duplicate changes nothing but the time to give up.
             self.one(device, event)
-            assert replace(self.assignments[device], timeout_at=0) == replace(after, timeout_at=0)
+            times = {"timeout_at": 0, "repeat_at": 0}
+            assert replace(self.assignments[device], **times) == replace(after, **times)
 
     @rule(pick=st.integers(0, 11), new=st.booleans(), confirmed=st.booleans())
     def hello(self, pick, new, confirmed):
@@ -310,6 +311,7 @@ def test_waves_are_dealt_once_and_the_same_every_time(names, waves, seed, shuffl
         lambda: Plan(deadline_s=0),
         lambda: Plan(policy=Policy(retries=-1)),
         lambda: Plan(policy=Policy(step_timeout_s=0)),
+        lambda: Plan(policy=Policy(repeat_s=0)),
     ],
 )
 def test_plans_that_make_no_sense_are_refused(broken):
