@@ -17,9 +17,8 @@ from fleet.commands.group import group_app
 from fleet.commands.model import model_app
 from fleet.commands.operate import audit_app, init, key_app, serve
 from fleet.commands.rollout import rollout_app
+from fleet.commands.simulate import simulate
 from fleet.domain.match import EXECUTES, Capacity, Fit, Requirements, match
-from fleet.commands.simulate import simulate  # noqa: F401  registers itself with device_app
-from fleet.domain.match import Capacity, Fit, Requirements, match
 from fleet.errors import FleetError
 from fleet.graph.commands import graph_app, query
 from tinyml import TinymlError, list_targets, read_report
@@ -31,6 +30,7 @@ app = typer.Typer(
 )
 app.command("init")(init)
 app.command("serve")(serve)
+device_app.command("simulate")(simulate)
 app.add_typer(device_app, name="device")
 app.add_typer(group_app, name="group")
 app.add_typer(twin_app, name="twin")

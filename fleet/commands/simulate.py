@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fleet.commands.common import HomeOption, TenantOption, actor, open_home, tenant_of
-from fleet.commands.device import device_app, hand_over
+from fleet.commands.device import hand_over
 from fleet.devices import build_board, build_device, start_board, start_devices
 from fleet.errors import FleetError
 from fleet.home import Home
@@ -21,7 +21,6 @@ from fleet.service import devices
 SLOT_MARGIN = 4
 
 
-@device_app.command("simulate")
 def simulate(
     export: Annotated[Path, typer.Argument(help="Export whose model the devices run.")],
     count: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
