@@ -235,6 +235,7 @@ class MveConv(Variant):
     kind = CONV
     kernel = "tml_conv2d_s8_mve"
     helpers = ("tml_mve_block_4x1",)
+    _LINE = 16
     takes_scratch = True
 
     def applies(self, layer: Layer) -> bool:
@@ -243,11 +244,23 @@ class MveConv(Variant):
     def scratch(self, layer: Layer) -> int:
         _, shape = self.shape(layer)
         pads = shape.get("pad_top", 0), shape.get("pad_left", 0)
-        is_one_tap = (shape["kernel_h"], shape["kernel_w"], *pads) == (1, 1, 0, 0)
-        return 0 if is_one_tap else 4 * layer.rows.shape[1]
+        if (shape["kernel_h"], shape["kernel_w"], *pads) == (1, 1, 0, 0):
+            return 0
+        taps = layer.rows.shape[1]
+        if shape["kernel_w"] * shape["input_c"] >= self._LINE:
+            return 4 * taps
+        return shape["output_w"] * _up(taps, self._LINE) + _padded_rows(shape)
 
     def parts(self, layer: Layer) -> Sequence[Array]:
         return [requantisation_vectors(layer, _QUAD), sixteen_taps_of_quads(layer.rows)]
+
+
+def _padded_rows(shape: Mapping[str, int]) -> int:
+    """Bytes of the padded input rows under one window (rows_mve.h)."""
+    ring = (shape["kernel_h"] - 1) * shape["dilation_h"] + 1
+    last = (shape["output_w"] - 1) * shape["stride_w"]
+    width = last + (shape["kernel_w"] - 1) * shape["dilation_w"] + 1
+    return ring * max(width, shape["pad_left"]) * shape["input_c"]
 
 
 class MveRows(MveConv):
@@ -274,7 +287,7 @@ class MveDepthwise(Variant):
     isa = "mve"
     kind = DEPTHWISE
     kernel = "tml_depthwise_conv2d_s8_mve"
-    helpers = ("tml_mve_depthwise_row",)
+    helpers = ("tml_mve_depthwise_row", "tml_mve_depthwise_3x3")
     takes_scratch = True
     # As in depthwise_conv2d_mve.c.
     _LANES, _MOST_TAPS = 16, 64
@@ -291,10 +304,7 @@ class MveDepthwise(Variant):
         )
 
     def scratch(self, layer: Layer) -> int:
-        s = layer.shape
-        ring = (s["kernel_h"] - 1) * s["dilation_h"] + 1
-        last = (s["output_w"] - 1) * s["stride_w"] + (s["kernel_w"] - 1) * s["dilation_w"]
-        return ring * max(last + 1, s["pad_left"]) * s["input_c"] + self._LANES
+        return _padded_rows(layer.shape) + self._LANES
 
     def parts(self, layer: Layer) -> Sequence[Array]:
         repeats = 1

@@ -9,6 +9,17 @@
  * constants; on the stack 0 block, 4 quads left, 8 output of the quad, 12 output step.
  * Sixteen taps cost 10 instructions for 64 multiplications, four outputs 20 more. */
 // clang-format off
+/* q0 sums. */
+#define FINISH_AND_STORE                                                                           \
+    "vqrdmulh.s32 q1, q0, q4\n"                                                                    \
+    "vshr.s32 q2, q0, #31\n"                                                                       \
+    "vadd.i32 q1, q1, q6\n"                                                                        \
+    "vadd.i32 q1, q1, q2\n"                                                                        \
+    "vshl.s32 q1, q1, q5\n"                                                                        \
+    "vqmovnb.s32 q0, q1\n"                                                                         \
+    "vqmovnb.s16 q0, q0\n"                                                                         \
+    "vstrb.32 q0, [r2]\n"
+
 #define CHANNEL(sum)                                                                               \
     "vldrb.8 q1, [r7], #16\n"                                                                      \
     "vmladava.s8 " sum ", q0, q1\n"
@@ -55,14 +66,7 @@ __asm(".syntax unified\n"
       "letp lr, 3b\n"
       "vmov q0[2], q0[0], r4, r8\n"
       "vmov q0[3], q0[1], r6, r10\n"
-      "vqrdmulh.s32 q1, q0, q4\n"
-      "vshr.s32 q2, q0, #31\n"
-      "vadd.i32 q1, q1, q6\n"
-      "vadd.i32 q1, q1, q2\n"
-      "vshl.s32 q1, q1, q5\n"
-      "vqmovnb.s32 q0, q1\n"
-      "vqmovnb.s16 q0, q0\n"
-      "vstrb.32 q0, [r2]\n"
+      FINISH_AND_STORE
       "ldr r5, [sp, #12]\n"
       "add r2, r2, r5\n"
       "add r0, r0, r11\n"
@@ -79,9 +83,62 @@ __asm(".syntax unified\n"
       "vpop {d8-d13}\n"
       "pop {r4-r11, pc}\n"
       ".size tml_mve_block_4x1, . - tml_mve_block_4x1\n");
+
+/* Up to sixteen taps, all of which can be read: the weights of a quad stay in q3 and q7 and two
+ * registers below. r0 pixel, r2 output, r9 weights, r11 input step, r12 channels, r1 output step,
+ * lr pixels. Four outputs take 21 instructions. */
+__asm(".section .text.tml_mve_block_4x1_short,\"ax\",%progbits\n"
+      ".global tml_mve_block_4x1_short\n"
+      ".type tml_mve_block_4x1_short, %function\n"
+      ".thumb_func\n"
+      "tml_mve_block_4x1_short:\n"
+      "push {r3-r11, lr}\n"
+      "vpush {d8-d15}\n"
+      "ldrd r9, r12, [r0, #0]\n"
+      "ldr r3, [r0, #12]\n"
+      "ldrd r11, r1, [r0, #16]\n"
+      "ldr r7, [r0, #32]\n"
+      "1:\n"
+      "vldrw.32 q4, [r12, #16]\n"
+      "vldrw.32 q5, [r12, #32]\n"
+      "vldrw.32 q6, [r12, #48]\n"
+      "vldrw.32 q3, [r9, #0]\n"
+      "vldrw.32 q7, [r9, #16]\n"
+      "ldr lr, [r0, #24]\n"
+      "ldr r5, [r0, #8]\n"
+      "mov r2, r3\n"
+      "dls lr, lr\n"
+      "2:\n"
+      "vldrb.8 q0, [r5]\n"
+      "vldrw.32 q1, [r9, #32]\n"
+      "vldrw.32 q2, [r9, #48]\n"
+      "vmladav.s8 r4, q0, q3\n"
+      "vmladav.s8 r6, q0, q7\n"
+      "vmladav.s8 r8, q0, q1\n"
+      "vmladav.s8 r10, q0, q2\n"
+      "vldrw.32 q1, [r12]\n"
+      "vmov q0[2], q0[0], r4, r8\n"
+      "vmov q0[3], q0[1], r6, r10\n"
+      "vadd.i32 q0, q0, q1\n"
+      FINISH_AND_STORE
+      "add r5, r5, r11\n"
+      "add r2, r2, r1\n"
+      "le lr, 2b\n"
+      "add r12, r12, #64\n"
+      "add r9, r9, #64\n"
+      "add r3, r3, #4\n"
+      "subs r7, r7, #1\n"
+      "bne 1b\n"
+      "vpop {d8-d15}\n"
+      "pop {r3-r11, pc}\n"
+      ".size tml_mve_block_4x1_short, . - tml_mve_block_4x1_short\n");
 // clang-format on
 
 #else
+
+void tml_mve_block_4x1_short(const mve_block_t *block) {
+    tml_mve_block_4x1(block);
+}
 
 void tml_mve_block_4x1(const mve_block_t *block) {
     const int32_t lines = (block->taps + 15) / 16;

@@ -26,5 +26,7 @@ typedef struct {
 } mve_block_t;
 
 void tml_mve_block_4x1(const mve_block_t *block);
+/* The same for at most 16 taps; 16 inputs of each pixel are read whatever the taps. */
+void tml_mve_block_4x1_short(const mve_block_t *block);
 
 #endif

@@ -35,7 +35,32 @@ static inline void fill_bytes(int8_t *to, int8_t value, int32_t count) {
                    : "lr", "q0", "memory");
 }
 
+/* `count` bytes at distances of from_step to distances of to_step. */
+static inline void move_bytes(int8_t *to, int32_t to_step, const int8_t *from, int32_t from_step,
+                              int32_t count) {
+    if (count <= 0) return;
+    __asm volatile("movs r12, #0\n"
+                   "vidup.u16 q0, r12, #1\n"
+                   "vmul.i16 q1, q0, %[to_step]\n"
+                   "vmul.i16 q0, q0, %[from_step]\n"
+                   "dlstp.16 lr, %[count]\n"
+                   "1:\n"
+                   "vldrb.u16 q2, [%[from], q0]\n"
+                   "vstrb.16 q2, [%[to], q1]\n"
+                   "add %[from], %[from], %[from_step], lsl #3\n"
+                   "add %[to], %[to], %[to_step], lsl #3\n"
+                   "letp lr, 1b\n"
+                   : [to] "+r"(to), [from] "+r"(from)
+                   : [count] "r"(count), [to_step] "r"(to_step), [from_step] "r"(from_step)
+                   : "r12", "lr", "q0", "q1", "q2", "cc", "memory");
+}
+
 #else
+
+static inline void move_bytes(int8_t *to, int32_t to_step, const int8_t *from, int32_t from_step,
+                              int32_t count) {
+    for (int32_t i = 0; i < count; ++i) to[i * to_step] = from[i * from_step];
+}
 
 static inline void copy_bytes(int8_t *to, const int8_t *from, int32_t count) {
     for (int32_t i = 0; i < count; ++i) to[i] = from[i];

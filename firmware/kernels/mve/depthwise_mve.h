@@ -17,10 +17,16 @@ typedef struct {
     int32_t constant[4][4];
 } mve_lanes_t;
 
-/* Places along a row. offsets: of each tap from `input`, an even number. `lanes` outputs of each
- * place are written, at most 16; sixteen inputs are read at each tap. */
-void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *input, int32_t input_step,
-                           const int32_t *offsets, int32_t taps, int8_t *output,
-                           int32_t output_step, int32_t places, int32_t lanes);
+/* Places along a row, of sixteen lanes. inputs: where each tap of the first place is, an even
+ * number; `at` is added. `lanes` outputs of each place are written, at most 16; sixteen inputs are
+ * read at each tap. */
+void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *const *inputs, int32_t at,
+                           int32_t input_step, int32_t taps, int8_t *output, int32_t output_step,
+                           int32_t places, int32_t lanes);
+
+/* Places along a row, of any number of lanes that is a multiple of 4: all groups of sixteen at
+ * once. record: mve_lanes_t with ten taps of each group, of which the last is not used. */
+void tml_mve_depthwise_3x3(const void *record, const int8_t *const inputs[9], int32_t input_step,
+                           int8_t *output, int32_t output_step, int32_t places, int32_t lanes);
 
 #endif

@@ -12,19 +12,19 @@ static inline int32x4_t finished(int32x4_t sum, const mve_lanes_t *channels, int
     return vshlq_s32(vaddq_s32(high, biased), vldrwq_s32(channels->left_shift[vector]));
 }
 
-void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *input, int32_t input_step,
-                           const int32_t *offsets, int32_t taps, int8_t *output,
-                           int32_t output_step, int32_t places, int32_t lanes) {
+void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *const *inputs, int32_t at,
+                           int32_t input_step, int32_t taps, int8_t *output, int32_t output_step,
+                           int32_t places, int32_t lanes) {
     const mve_pred16_t stored = vctp8q((uint32_t)lanes);
-    const int32_t *const end = offsets + taps;
-    for (; places > 0; --places, input += input_step, output += output_step) {
+    const int8_t *const *const end = inputs + taps;
+    for (; places > 0; --places, at += input_step, output += output_step) {
         int32x4_t s0 = vldrwq_s32(channels->bias[0]), s1 = vldrwq_s32(channels->bias[1]);
         int32x4_t s2 = vldrwq_s32(channels->bias[2]), s3 = vldrwq_s32(channels->bias[3]);
         const int8_t *w = (const int8_t *)(channels + 1);
-        for (const int32_t *offset = offsets; offset != end; offset += 2, w += 32) {
+        for (const int8_t *const *tap = inputs; tap != end; tap += 2, w += 32) {
             /* Two products fit 16 bits: weights are at least -127. */
-            const int8x16_t x0 = vldrbq_s8(input + offset[0]), w0 = vldrbq_s8(w);
-            const int8x16_t x1 = vldrbq_s8(input + offset[1]), w1 = vldrbq_s8(w + 16);
+            const int8x16_t x0 = vldrbq_s8(tap[0] + at), w0 = vldrbq_s8(w);
+            const int8x16_t x1 = vldrbq_s8(tap[1] + at), w1 = vldrbq_s8(w + 16);
             const int16x8_t even = vaddq_s16(vmullbq_int_s8(x0, w0), vmullbq_int_s8(x1, w1));
             const int16x8_t odd = vaddq_s16(vmulltq_int_s8(x0, w0), vmulltq_int_s8(x1, w1));
             s0 = vaddq_s32(s0, vmovlbq_s16(even));
@@ -45,20 +45,20 @@ void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *input, int
 
 #else
 
-void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *input, int32_t input_step,
-                           const int32_t *offsets, int32_t taps, int8_t *output,
-                           int32_t output_step, int32_t places, int32_t lanes) {
+void tml_mve_depthwise_row(const mve_lanes_t *channels, const int8_t *const *inputs, int32_t at,
+                           int32_t input_step, int32_t taps, int8_t *output, int32_t output_step,
+                           int32_t places, int32_t lanes) {
     const int8_t *weights = (const int8_t *)(channels + 1);
-    for (; places > 0; --places, input += input_step, output += output_step) {
+    for (; places > 0; --places, at += input_step, output += output_step) {
         for (int32_t lane = 0; lane < lanes; ++lane) {
-            const int32_t vector = lane & 3, at = lane >> 2;
-            int32_t sum = channels->bias[vector][at];
+            const int32_t vector = lane & 3, place = lane >> 2;
+            int32_t sum = channels->bias[vector][place];
             for (int32_t t = 0; t < taps; ++t) {
-                sum += input[offsets[t] + lane] * weights[16 * t + lane];
+                sum += inputs[t][at + lane] * weights[16 * t + lane];
             }
-            output[lane] = (int8_t)requantised(sum, channels->multiplier[vector][at],
-                                               -channels->left_shift[vector][at],
-                                               channels->constant[vector][at]);
+            output[lane] = (int8_t)requantised(sum, channels->multiplier[vector][place],
+                                               -channels->left_shift[vector][place],
+                                               channels->constant[vector][place]);
         }
     }
 }
