@@ -246,7 +246,7 @@ class MveConv(Variant):
         pads = shape.get("pad_top", 0), shape.get("pad_left", 0)
         if (shape["kernel_h"], shape["kernel_w"], *pads) == (1, 1, 0, 0):
             return 0
-        taps = layer.rows.shape[1]
+        taps = int(layer.rows.shape[1])
         if shape["kernel_w"] * shape["input_c"] >= self._LINE:
             return 4 * taps
         return shape["output_w"] * _up(taps, self._LINE) + _padded_rows(shape)
