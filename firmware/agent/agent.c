@@ -20,7 +20,6 @@ enum { PRESENCE, HELLO, CALL, STATUS, TWIN, BLOB, TRAIN, REPORT, KINDS };
 static const tml_bytes_t up_topics[KINDS] = {TEXT("up/presence"), TEXT("up/hello"), TEXT("up/rpc"),
                                              TEXT("up/job"),      TEXT("up/twin"),  TEXT("up/blob"),
                                              TEXT("up/train"),    TEXT("up/report")};
-static const tml_bytes_t subscription = TEXT("down/#");
 static const tml_bytes_t blob_answer = TEXT("down/blob");
 
 static void want(tml_agent_t *agent, uint32_t kind) {
@@ -150,6 +149,10 @@ static __attribute__((noinline)) uint32_t put_report(const tml_agent_t *agent, u
         report.has |= TML_REPORT_HAS_STACK_BYTES;
         report.stack_bytes = config->stack_bytes(config->context);
     }
+    const uint32_t size = tml_encode(TML_MESSAGE_REPORT, &report, to, room);
+    if (size) return size;
+    /* The outputs are what may be too long. */
+    report.has &= ~(uint32_t)TML_REPORT_HAS_OUTPUTS;
     return tml_encode(TML_MESSAGE_REPORT, &report, to, room);
 }
 
@@ -167,7 +170,7 @@ static uint32_t put_request(tml_agent_t *agent, uint32_t seq, uint8_t *to, uint3
     tml_blob_request_t request = {.boot_id = agent->boot_id,
                                   .seq = seq,
                                   .size = (uint16_t)chunk_bytes(agent->config),
-                                  .count = (uint8_t)agent->config->chunk_window};
+                                  .count = (uint8_t)agent->config->mqtt.receive_maximum};
     bool for_trainer;
     if (!next_request(agent, &request.digest, &request.offset, &for_trainer)) return 0;
     agent->asked_to = request.offset + (uint32_t)request.size * request.count;
@@ -243,7 +246,7 @@ static void settle(tml_agent_t *agent, uint32_t kind, uint32_t now_ms) {
     }
 }
 
-static void send_next(tml_agent_t *agent, uint32_t now_ms) {
+static __attribute__((noinline)) void send_next(tml_agent_t *agent, uint32_t now_ms) {
     if (agent->update.has_status) want(agent, STATUS);
     for (uint32_t kind = 0; kind < KINDS; ++kind) {
         if (!is_wanted(agent, kind) || !tml_mqtt_is_ready(&agent->mqtt)) continue;
@@ -285,7 +288,8 @@ static void on_job(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
     want(agent, TWIN);
 }
 
-static void on_twin(tml_agent_t *agent, tml_bytes_t payload) {
+static void on_twin(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
+    (void)now_ms;
     tml_twin_desired_t twin;
     tml_record_t *record = &agent->update.journal.record;
     if (!tml_decode(TML_MESSAGE_TWIN_DESIRED, payload, &twin)) {
@@ -319,7 +323,8 @@ static void on_blob(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
     if (taken) agent->ask_ms = now_ms;
 }
 
-static void on_rpc(tml_agent_t *agent, tml_bytes_t payload) {
+static void on_rpc(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
+    (void)now_ms;
     tml_rpc_request_t request;
     if (!tml_decode(TML_MESSAGE_RPC_REQUEST, payload, &request) || agent->call_count == 2) {
         ++agent->dropped;
@@ -355,8 +360,7 @@ static void on_rpc(tml_agent_t *agent, tml_bytes_t payload) {
     want(agent, CALL);
 }
 
-static __attribute__((noinline)) void on_train(tml_agent_t *agent, tml_bytes_t payload,
-                                               uint32_t now_ms) {
+static void on_train(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
     tml_train_job_t job;
     const tml_trainer_t *trainer = agent->config->trainer;
     if (!trainer || !tml_decode(TML_MESSAGE_TRAIN_JOB, payload, &job)) {
@@ -367,33 +371,50 @@ static __attribute__((noinline)) void on_train(tml_agent_t *agent, tml_bytes_t p
     agent->asked_to = 0;
 }
 
-static bool is_topic(tml_bytes_t topic, const char *name, uint32_t size) {
-    return topic.size == size && memcmp(topic.data, name, size) == 0;
-}
-#define IS_TOPIC(topic, name) is_topic(topic, name, sizeof(name) - 1)
+typedef void handler_t(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms);
 
-static void on_message(void *context, const tml_mqtt_message_t *message) {
-    tml_agent_t *agent = context;
-    const tml_bytes_t topic = message->topic;
-    const uint32_t now_ms = agent->mqtt.received_ms;
-    if (IS_TOPIC(topic, "down/job")) {
-        on_job(agent, message->payload, now_ms);
-    } else if (IS_TOPIC(topic, "down/twin")) {
-        on_twin(agent, message->payload);
-    } else if (IS_TOPIC(topic, "down/blob")) {
-        on_blob(agent, message->payload, now_ms);
-    } else if (IS_TOPIC(topic, "down/rpc")) {
-        on_rpc(agent, message->payload);
-    } else if (IS_TOPIC(topic, "down/train")) {
-        on_train(agent, message->payload, now_ms);
+/* The message's payload and who handles its topic, null for an unknown one. Apart, so that the
+ * message is not on the stack while it is handled. */
+static __attribute__((noinline)) handler_t *look(const tml_agent_t *agent, tml_bytes_t *payload) {
+    static const struct {
+        tml_bytes_t topic;
+        handler_t *handler;
+    } table[] = {{TEXT("down/job"), on_job},
+                 {TEXT("down/twin"), on_twin},
+                 {TEXT("down/blob"), on_blob},
+                 {TEXT("down/rpc"), on_rpc},
+                 {TEXT("down/train"), on_train}};
+    tml_mqtt_message_t message;
+    tml_mqtt_message(&agent->mqtt, &message);
+    *payload = message.payload;
+    for (uint32_t i = 0; i < sizeof table / sizeof *table; ++i) {
+        const tml_bytes_t topic = table[i].topic;
+        const bool is_it = message.topic.size == topic.size &&
+                           memcmp(message.topic.data, topic.data, topic.size) == 0;
+        if (is_it) return table[i].handler;
+    }
+    return 0;
+}
+
+static void on_message(tml_agent_t *agent, uint32_t now_ms) {
+    tml_bytes_t payload;
+    handler_t *handler = look(agent, &payload);
+    if (handler) {
+        handler(agent, payload, now_ms);
     } else {
         ++agent->dropped;
     }
+    tml_mqtt_done(&agent->mqtt);
+}
+
+/* All messages that are there, and what else the connection needs. */
+static void step_connection(tml_agent_t *agent, uint32_t now_ms) {
+    while (tml_mqtt_step(&agent->mqtt, now_ms)) on_message(agent, now_ms);
 }
 
 /* ---- what the device does by itself */
 
-static void infer(tml_agent_t *agent) {
+static __attribute__((noinline)) void infer(tml_agent_t *agent) {
     const tml_agent_config_t *config = agent->config;
     const tml_model_t *model = config->model;
     if (!config->sample(config->context, model, config->arena)) return;
@@ -441,25 +462,9 @@ void tml_agent_init(tml_agent_t *agent, const tml_agent_config_t *config, uint32
         agent->update.journal.record.report_interval_s = config->report_interval_s;
     }
     agent->will_bytes = (uint8_t)put_presence(agent, false, agent->will, sizeof agent->will);
-    agent->mqtt_config = (tml_mqtt_config_t){
-        .client_id = config->identity.device,
-        .user = config->password.size ? config->identity.device : (tml_bytes_t){0, 0},
-        .password = config->password,
-        .prefix = config->prefix,
-        .subscription = subscription,
-        .will_topic = up_topics[PRESENCE],
-        .will_payload = {agent->will, agent->will_bytes},
-        .will_delay_s = config->will_delay_s,
-        .session_expiry_s = config->session_expiry_s,
-        .keep_alive_s = config->keep_alive_s,
-        .receive_maximum = config->chunk_window,
-        .backoff_ms = config->backoff_ms,
-        .longest_backoff_ms = config->longest_backoff_ms,
-        .context = agent,
-        .on_message = on_message,
-    };
-    tml_mqtt_init(&agent->mqtt, &agent->mqtt_config, &config->transport, config->rx,
-                  config->rx_bytes, config->tx, config->tx_bytes);
+    const tml_bytes_t will = {agent->will, agent->will_bytes};
+    tml_mqtt_init(&agent->mqtt, &config->mqtt, will, transport, config->rx, config->rx_bytes,
+                  config->tx, config->tx_bytes);
 }
 
 static uint32_t least(uint32_t a, uint32_t b) {
@@ -469,7 +474,7 @@ static uint32_t least(uint32_t a, uint32_t b) {
 uint32_t tml_agent_step(tml_agent_t *agent, uint32_t now_ms) {
     const tml_agent_config_t *config = agent->config;
     const tml_trainer_t *trainer = config->trainer;
-    tml_mqtt_step(&agent->mqtt, now_ms);
+    step_connection(agent, now_ms);
     const bool online = agent->mqtt.state == TML_MQTT_CONNECTED;
     if (online && !agent->online) on_connected(agent);
     agent->online = online;
@@ -507,7 +512,7 @@ uint32_t tml_agent_step(tml_agent_t *agent, uint32_t now_ms) {
         if (trainer) want(agent, TRAIN);
         send_next(agent, now_ms);
         /* Out it goes, rather than with the next step. */
-        tml_mqtt_step(&agent->mqtt, now_ms);
+        step_connection(agent, now_ms);
         /* Acknowledgements and chunks may have come in with it. */
         step_requests(agent, now_ms);
         const bool has_more = agent->pending || agent->update.has_status;

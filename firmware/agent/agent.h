@@ -34,8 +34,6 @@ typedef struct {
 
 typedef struct {
     tml_identity_t identity;
-    tml_bytes_t prefix;   /* of topics: "tinyml/v1/TENANT/DEVICE/" */
-    tml_bytes_t password; /* the user is the device; empty: none */
     tml_bytes_t sensors[8];
     uint32_t sensor_count;
 
@@ -43,6 +41,7 @@ typedef struct {
     uint8_t *arena; /* model->arena_bytes, aligned to 16 */
     tml_flash_t flash;
     tml_transport_t transport;
+    tml_mqtt_config_t mqtt;       /* receive_maximum is also how many chunks a request asks for */
     const tml_trainer_t *trainer; /* null: the device does not learn */
 
     uint8_t *rx, *tx; /* buffers of the MQTT client; rx limits the chunks of a download */
@@ -50,11 +49,8 @@ typedef struct {
 
     uint32_t inference_interval_ms; /* 0: none */
     uint32_t report_interval_s;     /* until the twin says otherwise; 0: none */
-    uint16_t keep_alive_s, chunk_window;
-    uint32_t session_expiry_s, will_delay_s;
-    uint32_t backoff_ms, longest_backoff_ms;
-    uint8_t reset_reason; /* tml_reset_reason_t */
-    uint32_t resets;      /* since power-on */
+    uint8_t reset_reason;           /* tml_reset_reason_t */
+    uint32_t resets;                /* since power-on */
 
     void *context; /* of what follows */
     uint32_t (*micros)(void *context);
@@ -67,13 +63,18 @@ typedef struct {
     uint32_t (*stack_bytes)(void *context); /* deepest use; may be null */
 } tml_agent_config_t;
 
-enum { TML_HISTOGRAM = 16, TML_PRESENCE_BYTES = 16, TML_LOG_BYTES = 64 };
+enum { TML_PRESENCE_BYTES = 12 };
+
+/* Topics of a device, for tml_mqtt_config_t. */
+#define TML_SUBSCRIPTION                                                                           \
+    { (const uint8_t *)"down/#", 6 }
+#define TML_WILL_TOPIC                                                                             \
+    { (const uint8_t *)"up/presence", 11 }
 
 typedef struct {
     const tml_agent_config_t *config;
     tml_update_t update;
     tml_mqtt_t mqtt;
-    tml_mqtt_config_t mqtt_config;
     uint32_t boot_id, seq;
     uint32_t boot_ms, inference_ms, report_ms, ask_ms;
     uint32_t asked_to; /* end of the bytes that were asked for */

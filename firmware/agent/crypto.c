@@ -24,29 +24,22 @@ void tml_sha256(const uint8_t *data, uint32_t size, uint8_t digest[TML_DIGEST_BY
     tml_sha256_end(&sha, digest);
 }
 
-/* RFC 8032 section 5.1.7: SHA-512(R, A, M), reduced. Monocypher's own EdDSA hashes with BLAKE2b. */
-static __attribute__((noinline)) void challenge(const uint8_t *signature, const uint8_t *key,
-                                                const tml_bytes_t *pieces, uint32_t count,
-                                                uint8_t reduced[32]) {
+/* Monocypher's own EdDSA hashes with BLAKE2b; that of RFC 8032 hashes with SHA-512. */
+void tml_ed25519_challenge(const tml_bytes_t *pieces, uint32_t count, uint8_t number[32]) {
     mbedtls_sha512_context sha;
     uint8_t hash[64];
     mbedtls_sha512_init(&sha);
     mbedtls_sha512_starts_ret(&sha, 0);
-    mbedtls_sha512_update_ret(&sha, signature, 32);
-    mbedtls_sha512_update_ret(&sha, key, TML_KEY_BYTES);
     for (uint32_t i = 0; i < count; ++i) {
         mbedtls_sha512_update_ret(&sha, pieces[i].data, pieces[i].size);
     }
     mbedtls_sha512_finish_ret(&sha, hash);
-    crypto_eddsa_reduce(reduced, hash);
+    crypto_eddsa_reduce(number, hash);
 }
 
-bool tml_ed25519_verify(const uint8_t key[TML_KEY_BYTES],
-                        const uint8_t signature[TML_SIGNATURE_BYTES], const tml_bytes_t *pieces,
-                        uint32_t count) {
-    uint8_t reduced[32];
-    challenge(signature, key, pieces, count, reduced);
-    return crypto_eddsa_check_equation(signature, key, reduced) == 0;
+bool tml_ed25519_holds(const uint8_t key[TML_KEY_BYTES],
+                       const uint8_t signature[TML_SIGNATURE_BYTES], const uint8_t number[32]) {
+    return crypto_eddsa_check_equation(signature, key, number) == 0;
 }
 
 uint32_t tml_crc32(uint32_t crc, const uint8_t *data, uint32_t size) {

@@ -92,7 +92,7 @@ static bool write_greeting(tml_mqtt_t *mqtt) {
         tml_cbor_put_raw(&writer, will_properties, 1);
         put_property32(&writer, WILL_DELAY, config->will_delay_s);
         put_string(&writer, config->prefix, config->will_topic);
-        put_string(&writer, config->will_payload, nothing);
+        put_string(&writer, mqtt->will_payload, nothing);
     }
     if (config->user.size) {
         put_string(&writer, config->user, nothing);
@@ -267,34 +267,25 @@ static bool on_puback(tml_mqtt_t *mqtt, tml_reader_t reader) {
     return true;
 }
 
-static bool on_publish(tml_mqtt_t *mqtt, uint8_t type, tml_reader_t reader) {
-    tml_mqtt_message_t message = {nothing, nothing, nothing, nothing};
-    uint32_t id = 0;
+/* Takes a PUBLISH packet apart, from the topic on. id is 0 for QoS 0. */
+static bool read_publish(uint32_t type, tml_reader_t reader, tml_mqtt_message_t *message,
+                         uint32_t *id) {
     tml_reader_t properties;
     const uint32_t qos = type >> 1 & 3;
-    if (qos > 1 || !take_string(&reader, &message.topic)) return false;
-    if (qos == 1 && (!take16(&reader, &id) || id == 0)) return false;
+    *message = (tml_mqtt_message_t){nothing, nothing, nothing, nothing};
+    *id = 0;
+    if (qos > 1 || !take_string(&reader, &message->topic)) return false;
+    if (qos == 1 && (!take16(&reader, id) || *id == 0)) return false;
     if (!take_properties(&reader, &properties)) return false;
     while (properties.at < properties.end) {
         uint8_t property;
         uint32_t number;
         tml_bytes_t view = nothing;
         if (!take_property(&properties, &property, &number, &view)) return false;
-        if (property == RESPONSE_TOPIC) message.response_topic = view;
-        if (property == CORRELATION) message.correlation = view;
+        if (property == RESPONSE_TOPIC) message->response_topic = view;
+        if (property == CORRELATION) message->correlation = view;
     }
-    message.payload = (tml_bytes_t){reader.at, (uint32_t)(reader.end - reader.at)};
-    const tml_bytes_t prefix = mqtt->config->prefix;
-    if (message.topic.size > prefix.size &&
-        memcmp(message.topic.data, prefix.data, prefix.size) == 0) {
-        message.topic.data += prefix.size;
-        message.topic.size -= prefix.size;
-        mqtt->config->on_message(mqtt->config->context, &message);
-    }
-    if (qos == 1) {
-        const uint8_t ack[] = {PUBACK, 2, (uint8_t)(id >> 8), (uint8_t)id};
-        send_control(mqtt, ack, sizeof ack);
-    }
+    message->payload = (tml_bytes_t){reader.at, (uint32_t)(reader.end - reader.at)};
     return true;
 }
 
@@ -315,38 +306,90 @@ static bool on_packet(tml_mqtt_t *mqtt, uint8_t type, tml_reader_t reader) {
         return false;
     }
     default:
-        return (type & 0xF0) == PUBLISH && mqtt->connack && on_publish(mqtt, type, reader);
+        return false;
     }
 }
 
-bool tml_mqtt_take(tml_mqtt_t *mqtt, uint32_t size) {
-    mqtt->rx_used += size;
-    uint32_t done = 0;
-    /* Each packet may need room for its acknowledgement. */
-    while (done < mqtt->rx_used && mqtt->control_used + 4u <= sizeof mqtt->control - 2u) {
-        tml_reader_t reader = {mqtt->rx + done + 1, mqtt->rx + mqtt->rx_used};
-        uint32_t body;
-        const int length = take_length(&reader, &body);
-        if (length < 0) return false;
-        if (length == 0) break;
-        const uint32_t head = (uint32_t)(reader.at - mqtt->rx) - done;
-        if (body > mqtt->rx_size || head + body > mqtt->rx_size) return false;
-        if ((uint32_t)(reader.end - reader.at) < body) break;
-        reader.end = reader.at + body;
-        if (!on_packet(mqtt, mqtt->rx[done], reader)) return false;
-        done += head + body;
+/* The first packet in rx: its body, and the bytes it takes with its head. 1 when it is whole, 0
+ * when more bytes are needed, -1 when it is malformed or too large. */
+static int first_packet(const tml_mqtt_t *mqtt, tml_reader_t *body, uint32_t *bytes) {
+    if (mqtt->rx_used == 0) return 0;
+    uint32_t size;
+    *body = (tml_reader_t){mqtt->rx + 1, mqtt->rx + mqtt->rx_used};
+    const int length = take_length(body, &size);
+    if (length <= 0) return length;
+    const uint32_t head = (uint32_t)(body->at - mqtt->rx);
+    if (size > mqtt->rx_size || head + size > mqtt->rx_size) return -1;
+    if ((uint32_t)(body->end - body->at) < size) return 0;
+    body->end = body->at + size;
+    *bytes = head + size;
+    return 1;
+}
+
+static void discard(tml_mqtt_t *mqtt, uint32_t bytes) {
+    mqtt->rx_used -= bytes;
+    memmove(mqtt->rx, mqtt->rx + bytes, mqtt->rx_used);
+}
+
+/* Deals with packets up to a message for the caller. False: protocol error. */
+static bool take_packets(tml_mqtt_t *mqtt) {
+    tml_reader_t body;
+    uint32_t bytes;
+    /* A message needs room for its acknowledgement. */
+    while (mqtt->control_used + 4u <= sizeof mqtt->control - 2u) {
+        const int there = first_packet(mqtt, &body, &bytes);
+        if (there <= 0) return there == 0;
+        const uint8_t type = mqtt->rx[0];
+        if ((type & 0xF0) == PUBLISH && mqtt->connack) {
+            tml_mqtt_message_t message;
+            uint32_t id;
+            if (!read_publish(type, body, &message, &id)) return false;
+            mqtt->taken = bytes;
+            return true;
+        }
+        if (!on_packet(mqtt, type, body)) return false;
+        discard(mqtt, bytes);
     }
-    mqtt->rx_used -= done;
-    memmove(mqtt->rx, mqtt->rx + done, mqtt->rx_used);
     return true;
 }
 
-void tml_mqtt_init(tml_mqtt_t *mqtt, const tml_mqtt_config_t *config,
+void tml_mqtt_message(const tml_mqtt_t *mqtt, tml_mqtt_message_t *message) {
+    tml_reader_t body;
+    uint32_t bytes, id;
+    first_packet(mqtt, &body, &bytes);
+    read_publish(mqtt->rx[0], body, message, &id);
+    const tml_bytes_t prefix = mqtt->config->prefix;
+    if (message->topic.size > prefix.size &&
+        memcmp(message->topic.data, prefix.data, prefix.size) == 0) {
+        message->topic.data += prefix.size;
+        message->topic.size -= prefix.size;
+    } else {
+        message->topic = nothing;
+    }
+}
+
+void tml_mqtt_done(tml_mqtt_t *mqtt) {
+    tml_reader_t body;
+    tml_mqtt_message_t message;
+    uint32_t bytes, id;
+    if (mqtt->taken == 0) return;
+    first_packet(mqtt, &body, &bytes);
+    read_publish(mqtt->rx[0], body, &message, &id);
+    if (id) {
+        const uint8_t ack[] = {PUBACK, 2, (uint8_t)(id >> 8), (uint8_t)id};
+        send_control(mqtt, ack, sizeof ack);
+    }
+    discard(mqtt, mqtt->taken);
+    mqtt->taken = 0;
+}
+
+void tml_mqtt_init(tml_mqtt_t *mqtt, const tml_mqtt_config_t *config, tml_bytes_t will_payload,
                    const tml_transport_t *transport, uint8_t *rx, uint32_t rx_size, uint8_t *tx,
                    uint32_t tx_size) {
     memset(mqtt, 0, sizeof *mqtt);
     mqtt->config = config;
     mqtt->transport = transport;
+    mqtt->will_payload = will_payload;
     mqtt->rx = rx;
     mqtt->rx_size = rx_size;
     mqtt->tx = tx;
@@ -361,6 +404,7 @@ void tml_mqtt_drop(tml_mqtt_t *mqtt, uint32_t now_ms) {
     /* What is of QoS 0 and half sent is lost; QoS 1 is sent again after CONNACK. */
     if (mqtt->tx_busy && mqtt->packet_id == 0) mqtt->tx_busy = false;
     mqtt->tx_from = mqtt->tx_to;
+    mqtt->taken = 0;
     mqtt->state = TML_MQTT_WAITING;
     uint32_t wait = config->backoff_ms;
     for (uint32_t i = 0; i < mqtt->failures && wait < config->longest_backoff_ms; ++i) wait *= 2;
@@ -432,43 +476,39 @@ static bool step_open(tml_mqtt_t *mqtt, uint32_t now_ms) {
     }
     const uint32_t room = mqtt->rx_size - mqtt->rx_used;
     int32_t received = 0;
-    if (room) {
+    if (room && mqtt->taken == 0) {
         uint8_t *to = mqtt->rx + mqtt->rx_used;
         received = mqtt->transport->receive(mqtt->transport->context, to, room);
     }
     if (received < 0) return false;
     if (received > 0) mqtt->received_ms = now_ms;
-    /* Again while acknowledgements that go out make room for those of further packets. */
-    for (uint32_t before = UINT32_MAX; mqtt->rx_used + (uint32_t)received != before;) {
-        before = mqtt->rx_used + (uint32_t)received;
-        if (!tml_mqtt_take(mqtt, (uint32_t)received)) return false;
-        received = 0;
-        if (!step_sending(mqtt, now_ms)) return false;
-        if (mqtt->control_used) break;
-    }
+    mqtt->rx_used += (uint32_t)received;
+    if (mqtt->taken == 0 && !take_packets(mqtt)) return false;
     return step_keep_alive(mqtt, now_ms) && step_sending(mqtt, now_ms);
 }
 
-void tml_mqtt_step(tml_mqtt_t *mqtt, uint32_t now_ms) {
+bool tml_mqtt_step(tml_mqtt_t *mqtt, uint32_t now_ms) {
     if (mqtt->state == TML_MQTT_WAITING) {
-        if ((int32_t)(now_ms - mqtt->retry_ms) < 0) return;
+        if ((int32_t)(now_ms - mqtt->retry_ms) < 0) return false;
         mqtt->state = TML_MQTT_OPENING;
     }
     if (mqtt->state == TML_MQTT_OPENING) {
         const int opened = mqtt->transport->open(mqtt->transport->context);
-        if (opened == 0) return;
+        if (opened == 0) return false;
         mqtt->rx_used = mqtt->control_used = 0;
+        mqtt->taken = 0;
         mqtt->connack = mqtt->pinged = false;
         mqtt->keep_alive_s = mqtt->config->keep_alive_s;
         mqtt->largest_packet = mqtt->tx_size;
         mqtt->sent_ms = mqtt->received_ms = now_ms;
         if (opened < 0 || !write_greeting(mqtt)) {
             tml_mqtt_drop(mqtt, now_ms);
-            return;
+            return false;
         }
         mqtt->state = TML_MQTT_GREETING;
     }
     if (!step_open(mqtt, now_ms)) tml_mqtt_drop(mqtt, now_ms);
+    return mqtt->taken != 0;
 }
 
 bool tml_mqtt_is_ready(const tml_mqtt_t *mqtt) {

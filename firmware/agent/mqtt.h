@@ -5,7 +5,7 @@
  *
  * The caller owns all memory and calls tml_mqtt_step again and again; no call waits. One message
  * of QoS 1 is under way at a time: it stays in the `tx` buffer until it is acknowledged, also
- * across lost connections. An incoming message is acknowledged after its handler has returned.
+ * across lost connections. An incoming message is acknowledged when the caller is done with it.
  */
 #ifndef TINYML_AGENT_MQTT_H
 #define TINYML_AGENT_MQTT_H
@@ -35,14 +35,12 @@ typedef struct {
     tml_bytes_t client_id, user, password; /* no user and password when user is empty */
     tml_bytes_t prefix;                    /* of every topic: "tinyml/v1/TENANT/DEVICE/" */
     tml_bytes_t subscription;              /* below the prefix: "down/#" */
-    tml_bytes_t will_topic, will_payload;  /* topic below the prefix; retained, QoS 1 */
+    tml_bytes_t will_topic;                /* below the prefix; retained, QoS 1 */
     uint32_t will_delay_s;
     uint32_t session_expiry_s;
     uint16_t keep_alive_s;
     uint16_t receive_maximum;
     uint32_t backoff_ms, longest_backoff_ms; /* full jitter between 0 and the doubled wait */
-    void *context;                           /* of on_message */
-    void (*on_message)(void *context, const tml_mqtt_message_t *message);
 } tml_mqtt_config_t;
 
 typedef enum {
@@ -56,9 +54,11 @@ typedef enum {
 typedef struct {
     const tml_mqtt_config_t *config;
     const tml_transport_t *transport;
+    tml_bytes_t will_payload;
     uint8_t *rx, *tx;
     uint32_t rx_size, tx_size;
     uint32_t rx_used;
+    uint32_t taken;          /* bytes at the start of rx of the message that the caller looks at */
     uint32_t tx_from, tx_to; /* the message in `tx`; tx_from < tx_to: some of it is to be sent */
     uint32_t tx_start;       /* where the message starts, for sending it again */
     uint32_t sent_ms, received_ms, retry_ms;
@@ -71,19 +71,25 @@ typedef struct {
     uint8_t reason;   /* last reason code of the broker that was an error, 0: none */
     bool tx_busy;     /* a message is in `tx` */
     bool connack, pinged;
-    uint8_t control[24]; /* acknowledgements and pings that are to be sent */
+    uint8_t control[16]; /* acknowledgements and pings that are to be sent */
     uint8_t control_used;
 } tml_mqtt_t;
 
 /* rx: holds the largest packet the client accepts, which the broker is told; tx: the largest it
  * publishes. Both at least TML_MQTT_LEAST_BUFFER, and rx room for CONNECT. */
 enum { TML_MQTT_LEAST_BUFFER = 256 };
-void tml_mqtt_init(tml_mqtt_t *mqtt, const tml_mqtt_config_t *config,
+void tml_mqtt_init(tml_mqtt_t *mqtt, const tml_mqtt_config_t *config, tml_bytes_t will_payload,
                    const tml_transport_t *transport, uint8_t *rx, uint32_t rx_size, uint8_t *tx,
                    uint32_t tx_size);
 
-/* Does what can be done now. now_ms may wrap. */
-void tml_mqtt_step(tml_mqtt_t *mqtt, uint32_t now_ms);
+/* Does what can be done now. now_ms may wrap. True when a message has come: it stays in rx, and
+ * nothing else is received, until tml_mqtt_done. */
+bool tml_mqtt_step(tml_mqtt_t *mqtt, uint32_t now_ms);
+
+/* The message that has come. */
+void tml_mqtt_message(const tml_mqtt_t *mqtt, tml_mqtt_message_t *message);
+/* The caller is done with it: it is acknowledged. */
+void tml_mqtt_done(tml_mqtt_t *mqtt);
 
 /* Gives the connection up; the next step plans another attempt. */
 void tml_mqtt_drop(tml_mqtt_t *mqtt, uint32_t now_ms);
@@ -108,8 +114,5 @@ typedef struct {
 uint8_t *tml_mqtt_begin(tml_mqtt_t *mqtt, const tml_publish_t *publish, uint32_t *room);
 /* Sends the message with this many bytes of payload. */
 void tml_mqtt_commit(tml_mqtt_t *mqtt, const tml_publish_t *publish, uint32_t payload_bytes);
-
-/* For tests and fuzzers: takes `size` more bytes that are already in rx. False: protocol error. */
-bool tml_mqtt_take(tml_mqtt_t *mqtt, uint32_t size);
 
 #endif

@@ -109,37 +109,46 @@ void tml_update_repeat_status(tml_update_t *update) {
     if (record->job) answer(update, record->job, record->job_state, record->job_reason);
 }
 
+/* Neither messages nor keys stay on the stack while a signature is verified, which needs most of
+ * it: hence the functions that must not be merged. */
+#define APART __attribute__((noinline))
+
+/* The release key of a grant that a root signed. */
+static APART tml_reason_t open_grant(const tml_update_t *update, tml_bytes_t payload,
+                                     uint8_t key[TML_KEY_BYTES], uint32_t *least_sequence) {
+    tml_key_grant_t grant;
+    if (!tml_decode(TML_MESSAGE_KEY_GRANT, payload, &grant) || grant.version != 1) {
+        return TML_REASON_BAD_MESSAGE;
+    }
+    if (update->time_s > grant.expires_s) return TML_REASON_KEY_EXPIRED;
+    const bool is_scoped = grant.has & TML_KEY_GRANT_HAS_TENANT;
+    if (grant.component != TML_COMPONENT_MODEL ||
+        (is_scoped && !same(grant.tenant, update->identity->tenant))) {
+        return TML_REASON_KEY_SCOPE;
+    }
+    *least_sequence = grant.first_sequence;
+    memcpy(key, grant.key.data, TML_KEY_BYTES);
+    return TML_REASON_OK;
+}
+
 /* Steps 2 and 3 of the order: the manifest that a root, or a key that a root granted, signed. */
-static tml_reason_t open_manifest(const tml_update_t *update, const tml_job_t *job,
-                                  tml_manifest_t *manifest, uint32_t *least_sequence) {
-    const tml_identity_t *identity = update->identity;
-    tml_bytes_t payload;
-    *least_sequence = 0;
+static APART tml_reason_t open_manifest(const tml_update_t *update, const tml_job_t *job,
+                                        tml_bytes_t *payload, uint32_t *least_sequence) {
+    const uint8_t(*keys)[TML_KEY_BYTES] = update->identity->roots;
+    uint32_t count = update->identity->root_count;
     uint8_t granted[1][TML_KEY_BYTES];
-    const uint8_t(*keys)[TML_KEY_BYTES] = identity->roots;
-    uint32_t count = identity->root_count;
+    *least_sequence = 0;
+    if (!(job->has & TML_JOB_HAS_MANIFEST)) return TML_REASON_BAD_MESSAGE;
     if (job->has & TML_JOB_HAS_GRANT) {
-        tml_key_grant_t grant;
-        const tml_reason_t reason = tml_cose_open(job->grant, keys, count, &payload);
+        tml_reason_t reason = tml_cose_open(job->grant, keys, count, payload);
+        if (reason == TML_REASON_OK) {
+            reason = open_grant(update, *payload, granted[0], least_sequence);
+        }
         if (reason != TML_REASON_OK) return reason;
-        if (!tml_decode(TML_MESSAGE_KEY_GRANT, payload, &grant) || grant.version != 1) {
-            return TML_REASON_BAD_MESSAGE;
-        }
-        if (update->time_s > grant.expires_s) return TML_REASON_KEY_EXPIRED;
-        const bool is_scoped = grant.has & TML_KEY_GRANT_HAS_TENANT;
-        if (grant.component != TML_COMPONENT_MODEL ||
-            (is_scoped && !same(grant.tenant, identity->tenant))) {
-            return TML_REASON_KEY_SCOPE;
-        }
-        *least_sequence = grant.first_sequence;
-        memcpy(granted[0], grant.key.data, TML_KEY_BYTES);
         keys = (const uint8_t(*)[TML_KEY_BYTES])granted;
         count = 1;
     }
-    const tml_reason_t reason = tml_cose_open(job->manifest, keys, count, &payload);
-    if (reason != TML_REASON_OK) return reason;
-    const bool is_manifest = tml_decode(TML_MESSAGE_MANIFEST, payload, manifest);
-    return is_manifest && manifest->version == 1 ? TML_REASON_OK : TML_REASON_BAD_MESSAGE;
+    return tml_cose_open(job->manifest, keys, count, payload);
 }
 
 static uint32_t input_bytes(const tml_model_t *model) {
@@ -229,25 +238,33 @@ static void begin_install(tml_update_t *update, const tml_job_t *job,
     }
 }
 
-static void offer_install(tml_update_t *update, const tml_job_t *job, uint32_t now_ms,
-                          uint32_t random) {
-    tml_record_t *record = record_of(update);
+static APART tml_reason_t install(tml_update_t *update, const tml_job_t *job, tml_bytes_t payload,
+                                  uint32_t least_sequence, uint32_t now_ms, uint32_t random) {
     tml_manifest_t manifest;
-    uint32_t least_sequence;
-    tml_reason_t reason = TML_REASON_BAD_MESSAGE;
-    if (job->has & TML_JOB_HAS_MANIFEST) {
-        reason = open_manifest(update, job, &manifest, &least_sequence);
+    if (!tml_decode(TML_MESSAGE_MANIFEST, payload, &manifest) || manifest.version != 1) {
+        return TML_REASON_BAD_MESSAGE;
     }
-    if (reason == TML_REASON_OK) reason = check_manifest(update, &manifest, least_sequence);
-    if (reason == TML_REASON_OK && is_running(record)) reason = TML_REASON_BUSY;
-    if (reason != TML_REASON_OK) {
-        answer(update, job->job, TML_JOB_STATE_REJECTED, reason);
-        return;
-    }
+    const tml_reason_t reason = check_manifest(update, &manifest, least_sequence);
+    if (reason != TML_REASON_OK) return reason;
+    if (is_running(record_of(update))) return TML_REASON_BUSY;
     begin_install(update, job, &manifest, now_ms, random);
+    return TML_REASON_OK;
 }
 
-static void offer_rollback(tml_update_t *update, const tml_job_t *job) {
+static APART void offer_install(tml_update_t *update, const tml_job_t *job, uint32_t now_ms,
+                                uint32_t random) {
+    uint32_t least_sequence;
+    tml_bytes_t payload;
+    tml_reason_t reason = open_manifest(update, job, &payload, &least_sequence);
+    if (reason == TML_REASON_OK) {
+        reason = install(update, job, payload, least_sequence, now_ms, random);
+    }
+    if (reason != TML_REASON_OK) {
+        answer(update, job->job, TML_JOB_STATE_REJECTED, reason);
+    }
+}
+
+static APART void offer_rollback(tml_update_t *update, const tml_job_t *job) {
     tml_record_t *record = record_of(update);
     uint8_t digest[TML_DIGEST_BYTES];
     uint8_t wanted = TML_FACTORY + 1;

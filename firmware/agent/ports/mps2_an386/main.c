@@ -17,7 +17,7 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define MODEL JOIN(TML_MODEL_NAME, _model)
 
-enum { CHUNK = 1024, RX_BYTES = CHUNK + 128, TX_BYTES = 512 };
+enum { CHUNK = 1024, RX_BYTES = CHUNK + 128, TX_BYTES = 384 };
 /* Room for the weights and some golden inputs. */
 enum {
     WEIGHTS = JOIN(TML_MODEL_NAME, _weights_bytes),
@@ -95,11 +95,15 @@ static bool read_settings(void) {
     tml_identity_t *identity = &config.identity;
     identity->tenant = next_line(&at);
     identity->device = next_line(&at);
-    config.password = next_line(&at);
+    const tml_bytes_t password = next_line(&at);
     const tml_bytes_t key = next_line(&at);
     if (identity->tenant.size > 32 || identity->device.size > 32) return false;
     if (key.size != 2 * TML_KEY_BYTES) return false;
-    if (config.password.size == 1 && config.password.data[0] == '-') config.password.size = 0;
+    config.mqtt.client_id = identity->device;
+    if (password.size != 1 || password.data[0] != '-') {
+        config.mqtt.user = identity->device;
+        config.mqtt.password = password;
+    }
     for (uint32_t i = 0; i < TML_KEY_BYTES; ++i) {
         const uint32_t high = digit((char)key.data[2 * i]), low = digit((char)key.data[2 * i + 1]);
         if (high > 15 || low > 15) return false;
@@ -114,7 +118,7 @@ static bool read_settings(void) {
     memcpy(prefix + used, identity->device.data, identity->device.size);
     used += identity->device.size;
     prefix[used++] = '/';
-    config.prefix = (tml_bytes_t){(const uint8_t *)prefix, used};
+    config.mqtt.prefix = (tml_bytes_t){(const uint8_t *)prefix, used};
     return true;
 }
 
@@ -144,12 +148,14 @@ int main(void) {
         .tx_bytes = TX_BYTES,
         .inference_interval_ms = 1000,
         .report_interval_s = 10,
-        .keep_alive_s = 20,
-        .chunk_window = 4,
-        .session_expiry_s = 86400,
-        .will_delay_s = 30,
-        .backoff_ms = 2000,
-        .longest_backoff_ms = 60000,
+        .mqtt = {.subscription = TML_SUBSCRIPTION,
+                 .will_topic = TML_WILL_TOPIC,
+                 .will_delay_s = 30,
+                 .session_expiry_s = 86400,
+                 .keep_alive_s = 20,
+                 .receive_maximum = 4,
+                 .backoff_ms = 2000,
+                 .longest_backoff_ms = 60000},
         .micros = micros,
         .sample = sample,
         .reboot = reboot,

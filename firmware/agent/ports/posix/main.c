@@ -159,8 +159,20 @@ static void configure(device_t *device, const options_t *options, posix_broker_t
                                         .roots = root_key,
                                         .root_count = 1,
                                         .opset = options->opset};
-    config->prefix = bytes_of(device->prefix);
-    if (strcmp(device->password, "-") != 0) config->password = bytes_of(device->password);
+    config->mqtt = (tml_mqtt_config_t){.client_id = bytes_of(device->name),
+                                       .prefix = bytes_of(device->prefix),
+                                       .subscription = TML_SUBSCRIPTION,
+                                       .will_topic = TML_WILL_TOPIC,
+                                       .will_delay_s = options->will_delay_s,
+                                       .session_expiry_s = 86400,
+                                       .keep_alive_s = 300,
+                                       .receive_maximum = 4,
+                                       .backoff_ms = options->backoff_ms,
+                                       .longest_backoff_ms = 60000};
+    if (strcmp(device->password, "-") != 0) {
+        config->mqtt.user = bytes_of(device->name);
+        config->mqtt.password = bytes_of(device->password);
+    }
     if (options->sensor) config->sensors[config->sensor_count++] = bytes_of(options->sensor);
     config->model = &MODEL;
     config->arena = allocate(MODEL.arena_bytes);
@@ -170,12 +182,6 @@ static void configure(device_t *device, const options_t *options, posix_broker_t
     config->tx_bytes = TX_BYTES;
     config->inference_interval_ms = samples.count ? options->inference_ms : 0;
     config->report_interval_s = options->report_s;
-    config->keep_alive_s = 300;
-    config->chunk_window = 4;
-    config->session_expiry_s = 86400;
-    config->will_delay_s = options->will_delay_s;
-    config->backoff_ms = options->backoff_ms;
-    config->longest_backoff_ms = 60000;
     config->context = device;
     config->micros = micros;
     config->sample = next_sample;
