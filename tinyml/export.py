@@ -123,8 +123,9 @@ def compile_model(
         ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
         graph = quantise(float_graph, ranges)
     c_graph = run_passes(graph, c_passes(keep_channels=code.keep_channels))
-    plan = plan_memory(c_graph, target.isa)
-    c_model = write_c(c_graph, plan, target.isa)
+    sizes = [r.bytes for r in target.regions]
+    plan = plan_memory(c_graph, target.isa, regions=sizes)
+    c_model = write_c(c_graph, plan, target.isa, [r.name for r in target.regions])
     check_fit(c_graph, plan, len(c_model.weights), target)
     return Compiled(float_graph, graph, c_graph, ranges, plan, c_model, code)
 
@@ -372,11 +373,11 @@ def _digests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def check_fit(graph: Graph, plan: MemoryPlan, weights: int, target: Target) -> None:
     """Raises TargetError when activations or weights alone exceed the target."""
-    if plan.arena_bytes > target.ram_bytes:
+    if plan.total_bytes > target.ram_bytes:
         node = graph.nodes[plan.peak_node]
         raise TargetError(
-            f"the model needs {plan.arena_bytes:,} B of RAM for activations, {target.name} has "
-            f"{target.ram_bytes:,} B: {plan.arena_bytes - target.ram_bytes:,} B too many; the "
+            f"the model needs {plan.total_bytes:,} B of RAM for activations, {target.name} has "
+            f"{target.ram_bytes:,} B: {plan.total_bytes - target.ram_bytes:,} B too many; the "
             f"peak is at {node.op.kind} '{node.name}'",
             "Lower the input resolution or that layer's channels, or choose a larger target.",
         )

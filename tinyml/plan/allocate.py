@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from tinyml.errors import TargetError
 from tinyml.ir.graph import Graph
 from tinyml.plan.fuse import buffers_of, choose_groups, live_bytes
 from tinyml.plan.liveness import Buffer, aligned, lifetimes
@@ -17,6 +18,9 @@ _SWAPS = 600
 # The exact search: for graphs of so many buffers, trying so many placements.
 _SEARCH_BUFFERS = 24
 _SEARCH_NODES = 5_000
+
+# The distance of one memory's addresses from the next one's, in the search.
+_FAR = 1 << 32
 
 Distances = Mapping[tuple[int, int], int]
 
@@ -37,6 +41,8 @@ class MemoryPlan:
             the search tried every order.
         unfused_bytes: what the arena would be if every node ran by itself.
         peak_node: index of the node where the bound is reached.
+        regions: the memory of each activation that is not in the arena: 1 is the second region.
+        extra_bytes: what is used of each region after the first.
     """
 
     arena_bytes: int
@@ -47,16 +53,37 @@ class MemoryPlan:
     proven: bool
     unfused_bytes: int
     peak_node: int
+    regions: Mapping[str, int] = field(default_factory=dict)
+    extra_bytes: tuple[int, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """RAM of all activations."""
+        return self.arena_bytes + sum(self.extra_bytes)
 
 
-def plan_memory(graph: Graph, isa: str = "portable", *, by_rows: bool = True) -> MemoryPlan:
+def plan_memory(
+    graph: Graph, isa: str = "portable", *, by_rows: bool = True, regions: Sequence[int] = ()
+) -> MemoryPlan:
     """Places every activation so that no byte is overwritten while it is needed.
 
     Args:
         isa: the instruction set that kernels are chosen for, see `Target.isa`: they differ in
             scratch memory.
         by_rows: whether nodes may run by rows where that saves memory.
+        regions: bytes of each memory, where RAM is several. Inputs and outputs are in the first,
+            the caller's arena. One memory is filled before the next is used.
+
+    Raises:
+        TargetError: the activations do not fit the regions.
     """
+    plan = _plan_arena(graph, isa, by_rows=by_rows)
+    if not regions or plan.arena_bytes <= regions[0]:
+        return plan
+    return _spread(graph, plan, regions)
+
+
+def _plan_arena(graph: Graph, isa: str, *, by_rows: bool) -> MemoryPlan:
     whole = choose_groups(graph, isa, by_rows=False)
     plan = _placed(graph, whole)
     if not by_rows:
@@ -124,6 +151,38 @@ def _distances(buffers: Sequence[Buffer], groups: Sequence[Group]) -> Distances:
     }
 
 
+def _spread(graph: Graph, plan: MemoryPlan, regions: Sequence[int]) -> MemoryPlan:
+    """The plan's buffers over several memories."""
+    own = {*graph.inputs, *graph.outputs}
+    pinned = {i for i, b in enumerate(plan.buffers) if own & set(b.tensors)}
+    problem = _Problem(plan.buffers, _distances(plan.buffers, plan.groups), regions, pinned)
+    every = range(len(plan.buffers))
+    orders = (
+        sorted(every, key=lambda i: (i not in pinned, -plan.buffers[i].size)),
+        sorted(every, key=lambda i: (i not in pinned, plan.buffers[i].first)),
+        sorted(every, key=lambda i: -plan.buffers[i].size),
+    )
+    start = min(orders, key=lambda order: problem.cost(problem.first_fit(order)))
+    offsets = _improved(problem, start, problem.overflow - 1)
+    if problem.cost(offsets) >= problem.overflow:
+        sizes = ", ".join(f"{r:,} B" for r in regions)
+        raise TargetError(
+            f"the model's {plan.arena_bytes:,} B of activations do not fit the target's regions "
+            f"({sizes})",
+            "Lower the input resolution, or give the regions more of the RAM.",
+        )
+    tops = problem.tops(offsets)
+    names = {name: i for i, b in enumerate(plan.buffers) for name in b.tensors}
+    return replace(
+        plan,
+        arena_bytes=tops[0],
+        extra_bytes=tuple(tops[1:]),
+        offsets={n: offsets[i] % _FAR for n, i in names.items()},
+        regions={n: offsets[i] // _FAR for n, i in names.items() if offsets[i] >= _FAR},
+        proven=False,
+    )
+
+
 def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[list[int], bool]:
     """Offsets for buffers, and whether they are known to be best.
 
@@ -156,8 +215,17 @@ def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[
 class _Problem:
     """Which buffers conflict, and how."""
 
-    def __init__(self, buffers: Sequence[Buffer], distances: Distances) -> None:
+    def __init__(
+        self,
+        buffers: Sequence[Buffer],
+        distances: Distances,
+        regions: Sequence[int] = (_FAR,),
+        pinned: Iterable[int] = (),
+    ) -> None:
         self.buffers = buffers
+        # Region r is the addresses from r * _FAR on: memories never meet.
+        self.regions = regions
+        self.pinned = frozenset(pinned)
         self.sizes = [aligned(b.size) for b in buffers]
         # For each buffer x and conflicting y: x must not start in (offset of y - before,
         # offset of y + after).
@@ -179,12 +247,34 @@ class _Problem:
             for y, before, after in self.conflicts[x]
             if y in placed
         )
-        offset = 0
-        for low, high in taken:
-            if offset <= low:
-                break
-            offset = max(offset, high)
-        return offset
+        last = 0 if x in self.pinned else len(self.regions) - 1
+        for region in range(last + 1):
+            offset, end = region * _FAR, region * _FAR + self.regions[region]
+            for low, high in taken:
+                if offset <= low:
+                    break
+                offset = max(offset, high)
+            if offset + self.sizes[x] <= end or region == last:
+                return offset
+        raise AssertionError("a plan has at least one region")
+
+    def tops(self, offsets: Sequence[int]) -> list[int]:
+        """Bytes used of each region."""
+        used = [0] * len(self.regions)
+        for offset, size in zip(offsets, self.sizes, strict=True):
+            used[offset // _FAR] = max(used[offset // _FAR], offset % _FAR + size)
+        return used
+
+    @property
+    def overflow(self) -> int:
+        """What a plan costs at least that does not fit."""
+        return 1 << 50
+
+    def cost(self, offsets: Sequence[int]) -> int:
+        """Bytes used; much more where a region overflows."""
+        used = self.tops(offsets)
+        over = sum(max(u - r, 0) for u, r in zip(used, self.regions, strict=True))
+        return sum(used) + over * self.overflow
 
     def first_fit(self, order: Iterable[int]) -> list[int]:
         """Offsets by buffer, each the lowest that those before it in the order leave."""
@@ -203,15 +293,15 @@ def _improved(problem: _Problem, order: Sequence[int], bound: int) -> list[int]:
     """First fit in the best order found by swapping two buffers at a time."""
     rng = random.Random(0)
     current, best = list(order), problem.first_fit(order)
-    top = _top(problem.buffers, best)
+    top = problem.cost(best)
     for _ in range(_SWAPS):
         if top <= bound or len(current) < 2:
             break
         i, j = rng.sample(range(len(current)), 2)
         current[i], current[j] = current[j], current[i]
         placed = problem.first_fit(current)
-        if _top(problem.buffers, placed) <= top:
-            best, top = placed, _top(problem.buffers, placed)
+        if problem.cost(placed) <= top:
+            best, top = placed, problem.cost(placed)
         else:
             current[i], current[j] = current[j], current[i]
     return best

@@ -70,6 +70,12 @@ def build_report(
             "ram": memory.arena + memory.static + (counted.stack_bytes or 0),
             "arena": memory.arena,
             "static": memory.static,
+            "regions": {
+                r.name: used
+                for r, used in zip(
+                    target.regions, (plan.arena_bytes, *plan.extra_bytes), strict=False
+                )
+            },
             "arena_lower_bound": plan.lower_bound,
             "arena_proven": plan.proven,
             "arena_unfused": plan.unfused_bytes,

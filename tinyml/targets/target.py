@@ -34,6 +34,19 @@ class Qemu:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A memory with its own addresses, such as tightly coupled memory.
+
+    Args:
+        name: a C identifier; the linker script places section .bss.tml_NAME in it.
+        bytes: what the model may use of it.
+    """
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Target:
     """A board.
 
@@ -47,6 +60,8 @@ class Target:
         features: of the core, among FEATURES; they decide which kernels may be used.
         flash_bytes, ram_bytes: what a model, its code, data and stack must fit.
         qemu: None for boards that are not emulated.
+        regions: where RAM is several memories, these; the caller's arena is in the first. Empty
+            where it is one.
     """
 
     name: str
@@ -59,6 +74,7 @@ class Target:
     flash_bytes: int
     ram_bytes: int
     qemu: Qemu | None = None
+    regions: tuple[Region, ...] = ()
 
     @property
     def isa(self) -> str:
@@ -122,11 +138,16 @@ def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
     if qemu is not None and not isinstance(qemu, dict):
         raise TargetError(f"{path}: 'qemu' must be a table")
     emulator = None if qemu is None else Qemu(**_checked(path, qemu, Qemu, "qemu."))
-    target = Target(**_checked(path, table, Target, ""), qemu=emulator)
+    listed = table.pop("regions", [])
+    if not isinstance(listed, list | tuple) or not all(isinstance(r, dict) for r in listed):
+        raise TargetError(f"{path}: 'regions' must be a list of tables", "Write [[regions]].")
+    regions = tuple(Region(**_checked(path, r, Region, "regions.")) for r in listed)
+    target = Target(**_checked(path, table, Target, ""), qemu=emulator, regions=regions)
     for key in ("flash_bytes", "ram_bytes"):
         value = getattr(target, key)
         if not 0 < value <= _LARGEST_MEMORY:
             raise TargetError(f"{path}: {key} = {value} is not between 1 and {_LARGEST_MEMORY}")
+    _check_regions(path, target)
     unknown = sorted(set(target.features) - set(FEATURES))
     if unknown:
         raise TargetError(
@@ -135,10 +156,30 @@ def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
     return target
 
 
+def _check_regions(path: str, target: Target) -> None:
+    names = [r.name for r in target.regions]
+    for region in target.regions:
+        if not region.name.isidentifier() or not region.name.isascii():
+            raise TargetError(f"{path}: region name '{region.name}' is no C identifier")
+        if names.count(region.name) > 1:
+            raise TargetError(f"{path}: two regions are named '{region.name}'")
+        if not 0 < region.bytes <= _LARGEST_MEMORY:
+            raise TargetError(
+                f"{path}: region '{region.name}': bytes = {region.bytes} is not between 1 and "
+                f"{_LARGEST_MEMORY}"
+            )
+    total = sum(r.bytes for r in target.regions)
+    if total > target.ram_bytes:
+        raise TargetError(
+            f"{path}: the regions hold {total:,} B, more than ram_bytes = {target.ram_bytes:,}",
+            "ram_bytes is all of the RAM, the regions are parts of it.",
+        )
+
+
 def _checked(path: str, table: Mapping[str, Any], kind: type, prefix: str) -> dict[str, Any]:
     """The table's values with the types that the dataclass declares."""
     hints = get_type_hints(kind)
-    declared = {f.name: f for f in fields(kind) if f.name != "qemu"}
+    declared = {f.name: f for f in fields(kind) if f.name not in ("qemu", "regions")}
     unknown = sorted(set(table) - set(declared))
     if unknown:
         raise TargetError(

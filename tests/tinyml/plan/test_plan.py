@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tinyml.single_op import activation, weights_and_bias
+from tinyml.errors import TargetError
 from tinyml.ir import Graph, Node, Tensor
 from tinyml.ir.execute import run
 from tinyml.ops import (
@@ -147,14 +148,16 @@ class Machine:
 
     def __init__(self, graph: Graph, plan: MemoryPlan) -> None:
         self.graph, self.plan = graph, plan
-        self.arena = np.full(plan.arena_bytes, 77, np.int8)
+        sizes = (plan.arena_bytes, *plan.extra_bytes)
+        self.memories = [np.full(size, 77, np.int8) for size in sizes]
 
     def view(self, name: str, shape: tuple[int, ...], skip: int = 0) -> np.ndarray:
         start = self.plan.offsets[name] + skip
         size = int(np.prod(shape))
+        memory = self.memories[self.plan.regions.get(name, 0)]
         assert start >= 0
-        assert start + size <= len(self.arena)
-        return self.arena[start : start + size].reshape(shape)
+        assert start + size <= len(memory)
+        return memory[start : start + size].reshape(shape)
 
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         for name, value in feeds.items():
@@ -209,7 +212,8 @@ def assert_plan_runs(graph: Graph, plan: MemoryPlan) -> None:
     expected = run(graph, feeds)
     for name, seen in zip(graph.outputs, Machine(graph, plan).run(feeds), strict=True):
         np.testing.assert_array_equal(seen, expected[name])
-    assert plan.lower_bound <= plan.arena_bytes <= plan.unfused_bytes
+    assert plan.lower_bound <= plan.total_bytes
+    assert plan.arena_bytes <= plan.unfused_bytes
     assert all(o % 16 == 0 for o in plan.offsets.values())
 
 
@@ -360,3 +364,32 @@ def test_outputs_over_inputs_do_not_wander():
     assert_plan_runs(graph, plan)
     whole, row = 24 * 32, 32
     assert plan.arena_bytes <= whole + 3 * row
+
+
+@settings(max_examples=60)
+@given(graph=images(), share=st.floats(0.3, 0.9))
+def test_a_run_over_two_memories_equals_the_reference(graph, share):
+    arena = plan_memory(graph).arena_bytes
+    first = max(16, int(share * arena))
+    try:
+        plan = plan_memory(graph, regions=(first, arena))
+    except TargetError:
+        # Inputs or outputs alone are too large for the first memory.
+        own = {graph.tensors[n].bytes for n in (*graph.inputs, *graph.outputs)}
+        assert sum(-(-b // 16) * 16 for b in own) > 0.5 * first
+        return
+    assert plan.arena_bytes <= first
+    assert all(used <= arena for used in plan.extra_bytes)
+    assert_plan_runs(graph, plan)
+
+
+def test_one_memory_is_used_where_it_is_enough():
+    graph = separable(32)
+    plan = plan_memory(graph, regions=(8192, 8192))
+    assert plan.extra_bytes == ()
+    plan = plan_memory(graph, regions=(3200, 2048))
+    assert plan.arena_bytes <= 3200
+    assert 0 < plan.extra_bytes[0] <= 2048
+    assert_plan_runs(graph, plan)
+    with pytest.raises(TargetError, match=r"do not fit the target's regions \(3,200 B, 64 B\)"):
+        plan_memory(graph, regions=(3200, 64))

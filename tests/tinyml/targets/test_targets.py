@@ -79,3 +79,43 @@ def test_what_cannot_be_is_named(tmp_path: Path, change: tuple[str, str], named:
 def test_a_missing_file_is_named():
     with pytest.raises(TargetError, match=r"gone\.toml"):
         load_target("gone.toml")
+
+
+REGIONS = """
+[[regions]]
+name = "dtcm"
+bytes = 16384
+
+[[regions]]
+name = "sram"
+bytes = 32768
+"""
+
+
+def test_regions_of_ram(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + REGIONS)
+    target = load_target(str(path))
+    assert [(r.name, r.bytes) for r in target.regions] == [("dtcm", 16384), ("sram", 32768)]
+    assert target_from_json(json.loads(json.dumps(asdict(target)))) == target
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("bytes = 32768", "bytes = 0"), "region 'sram': bytes = 0"),
+        (("bytes = 32768", "bytes = 65536"), "the regions hold 81,920 B"),
+        (("bytes = 32768", "bytes = -5"), "bytes = -5"),
+        (("bytes = 32768", "bytes = 1.5"), "'regions.bytes' must be a whole number"),
+        (('name = "sram"', 'name = "dtcm"'), "two regions are named 'dtcm'"),
+        (('name = "sram"', 'name = "s ram"'), "'s ram' is no C identifier"),
+        (('name = "sram"', 'colour = "red"'), "unknown key regions.colour"),
+        (("[[regions]]", "[regions]"), "no TOML file"),
+    ],
+)
+def test_impossible_regions_are_refused(tmp_path: Path, change: tuple[str, str], named: str):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + REGIONS.replace(*change))
+    with pytest.raises(TargetError) as caught:
+        load_target(str(path))
+    assert named in caught.value.message

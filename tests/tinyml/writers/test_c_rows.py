@@ -98,3 +98,19 @@ def test_rows_from_the_last_to_the_first(tmp_path):
     host = load_target("host")
     need(host)
     assert_rows_equal_the_reference(graph, host, tmp_path / "x")
+
+
+def test_activations_in_two_memories(tmp_path):
+    target, graph = load_target("cortex-m4"), GRAPHS["separable"]
+    need(target)
+    plan = plan_memory(graph, target.isa, regions=(4096, 8192))
+    assert plan.extra_bytes[0] > 0
+    model = write_c(graph, plan, target.isa, ["dtcm", "sram"])
+    write_c_folder(model, graph.name, tmp_path / "c")
+    assert 'section(".bss.tml_sram")' in model.files["net.c"]
+    feeds = random_feeds(graph, np.random.default_rng(0), 2)
+    program = build_program(tmp_path / "c", graph.name, target, tmp_path / "b")
+    assert program.memory.static == plan.extra_bytes[0]
+    for feed, seen in zip(feeds, run_program(program, target, graph, feeds).outputs, strict=True):
+        for name, array in zip(graph.outputs, seen, strict=True):
+            np.testing.assert_array_equal(array, run(graph, feed)[name])

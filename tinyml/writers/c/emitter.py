@@ -20,10 +20,12 @@ class CEmitter:
     Args:
         plan: where each activation lives in the arena.
         isa: instruction set that kernels are chosen for, see `Target.isa`.
+        memories: the C arrays of the plan's regions, the caller's arena first.
     """
 
-    def __init__(self, plan: MemoryPlan, isa: str) -> None:
+    def __init__(self, plan: MemoryPlan, isa: str, memories: Sequence[str] = ("arena",)) -> None:
         self._plan = plan
+        self._memories = memories
         self.isa = isa
         self.shapes: list[str] = []
         self.statements: list[str] = []
@@ -123,12 +125,18 @@ class CEmitter:
 
     def place(self, tensor: Tensor) -> str:
         """The expression for an activation's first byte."""
-        return self._pointers.get(tensor.name) or f"arena + {self._plan.offsets[tensor.name]}"
+        pointer = self._pointers.get(tensor.name)
+        return pointer or f"{self.memory(tensor.name)} + {self._plan.offsets[tensor.name]}"
+
+    def memory(self, name: str) -> str:
+        """The array that an activation, or a node's scratch memory, lies in."""
+        return self._memories[self._plan.regions.get(name, 0)]
 
     def scratch(self) -> str:
         """The expression for the node's scratch memory; a null pointer when it has none."""
         offset = self._plan.offsets.get(scratch_name(self._node))
-        return "0" if offset is None else f"arena + {offset}"
+        memory = self.memory(scratch_name(self._node))
+        return "0" if offset is None else f"{memory} + {offset}"
 
     def alias(self, source: Tensor, target: Tensor) -> None:
         """States that the target is the source's memory: no code."""

@@ -77,7 +77,7 @@ class _Rows:
         node, rule = self.graph.nodes[index], self.rules[index]
         form = row_form(self.graph, node, rule, y)
         pointers = {
-            name: f"arena + {variable}"
+            name: f"{self.emitter.memory(name)} + {variable}"
             for (n, name), variable in self.variables.items()
             if n == index
         }
@@ -107,10 +107,10 @@ class _Rows:
         offset = self.plan.offsets[shift.tensor]
         made = []
         if shift.kept:
-            source = f"(const int8_t *)(arena + {offset + shift.rows * size})"
-            self.emitter.call(
-                "tml_move_rows", f"(int8_t *)(arena + {offset})", source, f"{shift.kept * size}u"
-            )
+            memory = self.emitter.memory(shift.tensor)
+            source = f"(const int8_t *)({memory} + {offset + shift.rows * size})"
+            start = f"(int8_t *)({memory} + {offset})"
+            self.emitter.call("tml_move_rows", start, source, f"{shift.kept * size}u")
             made.append(self.emitter.statements[-1])
         for (_, name), variable in self.variables.items():
             if name == shift.tensor:

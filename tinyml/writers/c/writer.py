@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyml.ir.graph import Graph
@@ -33,14 +33,19 @@ class CModel:
     abi: int
 
 
-def write_c(graph: Graph, plan: MemoryPlan, isa: str = "portable") -> CModel:
+def write_c(
+    graph: Graph, plan: MemoryPlan, isa: str = "portable", regions: Sequence[str] = ()
+) -> CModel:
     """Translates a graph whose activations ``plan`` has placed.
 
     Args:
         isa: the instruction set that ``plan`` was made for, see `Target.isa`. The C runs on every
             core; on this one it is fastest.
+        regions: names of the regions that ``plan`` was made for.
     """
-    emitter = CEmitter(plan, isa)
+    extra = dict(zip(regions[1:], plan.extra_bytes, strict=False))
+    memories = ["arena", *(f"memory_{r}" for r in extra)]
+    emitter = CEmitter(plan, isa, memories)
     body: list[str] = []
     for group in plan.groups:
         for index in range(group.first, group.last + 1):
@@ -51,14 +56,24 @@ def write_c(graph: Graph, plan: MemoryPlan, isa: str = "portable") -> CModel:
         else:
             body += _whole(emitter, graph, group.first)
     blob = emitter.finished_blob()
-    structure = "\n".join([*emitter.shapes, *body])
+    structure = "\n".join([*_memories(extra), *emitter.shapes, *body])
     abi = int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "little")
     files = {
         f"{graph.name}.h": _header(graph, plan, len(blob)),
-        f"{graph.name}.c": _source(graph, plan, emitter.shapes, body, abi),
+        f"{graph.name}.c": _source(graph, plan, [*_memories(extra), *emitter.shapes], body, abi),
         f"{graph.name}_weights.c": _weights(graph.name, blob),
     }
     return CModel(files, blob, frozenset(emitter.kernels), abi)
+
+
+def _memories(extra: Mapping[str, int]) -> list[str]:
+    """The arrays of the regions after the first; the linker script places their sections."""
+    return [
+        f'TML_ALIGNED __attribute__((section(".bss.tml_{name}"))) static uint8_t '
+        f"memory_{name}[{size}];"
+        for name, size in extra.items()
+        if size
+    ]
 
 
 def _whole(emitter: CEmitter, graph: Graph, index: int) -> list[str]:
