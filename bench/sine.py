@@ -4,8 +4,8 @@
 Tasks y = a sin(x + b), a in [0.1, 5], b in [0, 2 pi), x in [-5, 5] (Nichol et al., arXiv
 1803.02999, section 5). Each round one device takes the weights, makes one pass of single-sample
 SGD over its 32 samples with its generated C, and sends them back; the server moves towards them
-with a rate that falls linearly to 0 (TinyReptile, arXiv 2304.05201).
-FedSGD is the same with one sample and rate 1.
+with a rate that falls linearly to 0 (TinyReptile, arXiv 2304.05201). FedSGD is the same with one
+sample and rate 1.
 
     python bench/sine.py [--rounds 10000]
 """
