@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from tinyml.errors import CalibrationError, TinymlError
+from tinyml.errors import CalibrationError, LearnError, TinymlError
 from tinyml.progress import Advance, Progress, silent
 
 app = typer.Typer(
@@ -112,6 +112,10 @@ def export(
     weights: Annotated[
         Path | None, typer.Option(help="Your own weights for a zoo model (.npz, .pth).")
     ] = None,
+    sparse: Annotated[
+        str | None,
+        typer.Option(help="Pruned layers: auto (fewest instructions), flash (smallest), off."),
+    ] = None,
     learn: Annotated[
         str | None,
         typer.Option(help="Also write C that trains on the device: head, all, or LAYER,LAYER."),
@@ -155,6 +159,8 @@ def export(
     from tinyml.targets import load_target
 
     board = load_target(target)
+    if sparse is not None:
+        board = board.with_sparse(sparse)
     check_replaceable(out)
     asked = None
     if learn is not None:
@@ -316,6 +322,62 @@ def run(
         console.print(by_layer)
     if result.stack_bytes is not None:
         console.print(f"deepest stack: {result.stack_bytes:,} B")
+
+
+@app.command()
+def learn(
+    folder: Annotated[Path, typer.Argument(help="An export made with --learn.")],
+    data: Annotated[
+        str, typer.Option(help="The stream: FILE.npz with x and y in order, or zoo:DATASET.")
+    ],
+    on: Annotated[Place, typer.Option(help="This machine, or the emulated target.")] = Place.host,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    outlier: Annotated[
+        float, typer.Option(help="Guard samples beyond so many standard deviations; 0: none.")
+    ] = 0.0,
+    samples: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    window: Annotated[int, typer.Option(min=1, help="Samples of each mean shown.")] = 100,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture, .svg or .png.")] = None,
+    drift: Annotated[
+        int | None, typer.Option(help="Where the stream changes, to mark it in the picture.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Stream labelled samples through an export's learner: test, then train, on each."""
+    from tinyml.learn.play import play
+    from tinyml.learn.plot import plot_stream
+    from tinyml.source import need_samples, open_samples
+
+    if rate is not None and not rate > 0:
+        raise LearnError(f"the learning rate {rate} is not positive")
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise LearnError(f"a picture cannot be written as '{plot.name}'", "Use .svg or .png.")
+    given = need_samples(open_samples(data, data, "test", None), data)
+    on_target = on is Place.qemu
+    stream = play(folder, given, on_target=on_target, rate=rate, outlier=outlier, limit=samples)
+    rows = stream.windows(window)
+    if plot is not None:
+        plot_stream(stream, window, plot, drift)
+    if as_json:
+        _print_json({**asdict(stream), "loss": stream.loss.value, "windows": rows})
+        return
+    table = Table(title=f"{stream.model} on {stream.place}", title_justify="left")
+    measure = "squared error" if stream.measures_errors else "accuracy"
+    for heading in ("samples seen", f"{measure}, learning", f"{measure}, static"):
+        table.add_column(heading, justify="right")
+    for seen, learning, static in rows:
+        cells = [
+            f"{v:.4g}" if stream.measures_errors else f"{100 * v:.1f} %" for v in (learning, static)
+        ]
+        table.add_row(f"{seen:,}", *cells)
+    console = Console()
+    console.print(table)
+    counts = ", ".join(f"{count:,} {status}" for status, count in stream.statuses.items())
+    print(f"{counts}; drift detected {stream.drifts} times; RAM {stream.ram_bytes:,} B")
+    if stream.step is not None and stream.predict is not None:
+        print(f"instructions: {stream.predict:,} to predict, {stream.step:,} to predict and learn")
+    if plot is not None:
+        print(f"written: {plot}")
 
 
 @app.command()

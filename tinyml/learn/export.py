@@ -139,6 +139,7 @@ def export_learner(
         "optimizer": learner.options.optimizer.value,
         "standardise": learner.options.standardise.value,
         "rate": learner.options.rate,
+        "momentum": learner.options.momentum,
         "code_bytes": memory.code,
         "weights_bytes": memory.weights,
         "stack_bytes": stack,

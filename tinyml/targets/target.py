@@ -6,13 +6,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from tinyml.errors import TargetError
 
 _FOLDER = Path(__file__).parent
+SPARSE = ("auto", "off", "flash")
 FEATURES = ("dsp", "fpu", "mve")
 # No microcontroller has more; a larger number is a slip of the unit.
 _LARGEST_MEMORY = 1 << 30
@@ -59,6 +60,8 @@ class Target:
         flags: compiler flags that choose core and optimisation.
         features: of the core, among FEATURES; they decide which kernels may be used.
         flash_bytes, ram_bytes: what a model, its code, data and stack must fit.
+        sparse: how pruned layers are run, among SPARSE: where it saves instructions, never, or
+            where it saves flash.
         qemu: None for boards that are not emulated.
         regions: where RAM is several memories, these; the caller's arena is in the first. Empty
             where it is one.
@@ -73,17 +76,27 @@ class Target:
     features: tuple[str, ...]
     flash_bytes: int
     ram_bytes: int
+    sparse: str = "auto"
     qemu: Qemu | None = None
     regions: tuple[Region, ...] = ()
 
     @property
     def isa(self) -> str:
-        """The instruction set that kernels are chosen for, one of `tinyml.kernels.ISAS`."""
+        """What kernels are chosen for: the core, one of `tinyml.kernels.ISAS`, and behind a slash
+        ``sparse`` where it is not "auto"."""
+        return self._core if self.sparse == "auto" else f"{self._core}/{self.sparse}"
+
+    @property
+    def _core(self) -> str:
         if "mve" in self.features:
             return "mve"
         if "dsp" in self.features:
             return "dsp"
         return "rv32" if Path(self.compiler).name.startswith("riscv") else "portable"
+
+    def with_sparse(self, policy: str) -> Target:
+        """The target with another rule for pruned layers. Raises TargetError: no such rule."""
+        return checked_sparse(replace(self, sparse=policy), "--sparse")
 
     @property
     def is_host(self) -> bool:
@@ -122,6 +135,13 @@ def target_from_json(table: Mapping[str, Any]) -> Target:
     return _checked_target("the report's target", table)
 
 
+def checked_sparse(target: Target, label: str) -> Target:
+    """Raises TargetError unless the rule for pruned layers is known."""
+    if target.sparse not in SPARSE:
+        raise TargetError(f"{label} cannot be '{target.sparse}'", f"Known: {', '.join(SPARSE)}.")
+    return target
+
+
 def _read(path: Path) -> Target:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -148,6 +168,7 @@ def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
         if not 0 < value <= _LARGEST_MEMORY:
             raise TargetError(f"{path}: {key} = {value} is not between 1 and {_LARGEST_MEMORY}")
     _check_regions(path, target)
+    checked_sparse(target, f"{path}: sparse")
     unknown = sorted(set(target.features) - set(FEATURES))
     if unknown:
         raise TargetError(

