@@ -2,7 +2,19 @@
 """Which kernel runs a layer, and how its weights are laid out for it."""
 
 from tinyml.kernels.choose import ISAS, choose
+from tinyml.kernels.elementwise import DUAL_MULTIPLY, add_record, mul_record
 from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
 
-__all__ = ["CONV", "DEPTHWISE", "FULLY_CONNECTED", "ISAS", "Layer", "Variant", "choose"]
+__all__ = [
+    "CONV",
+    "DEPTHWISE",
+    "DUAL_MULTIPLY",
+    "FULLY_CONNECTED",
+    "ISAS",
+    "Layer",
+    "Variant",
+    "add_record",
+    "choose",
+    "mul_record",
+]

@@ -12,7 +12,8 @@ import numpy as np
 from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import Int64, quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, DType, Tensor
-from tinyml.ops.binary import Arithmetic
+from tinyml.kernels import add_record
+from tinyml.ops.binary import Arithmetic, has_fast_kernel
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -90,6 +91,19 @@ class Add(AddSub):
     @staticmethod
     def combine(a: Array, b: Array) -> Array:
         return np.asarray(a + b)
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
+        record = None
+        if has_fast_kernel(c, ins, out):
+            _, of_fine, of_out = self._multipliers([wide, fine], out)
+            bounds = self.activation.bounds(out.q, out.dtype)
+            record = add_record((wide.q.z, fine.q.z, out.q.z), of_fine, of_out, bounds)
+        if record is None:
+            super().to_c(c, ins, out)
+            return
+        shape = c.shape("tml_elements_t", {"count": out.elements})
+        c.call("tml_add_s8_dsp", shape, c.record(record), c.read(wide), c.read(fine), c.write(out))
 
 
 @dataclass(frozen=True)

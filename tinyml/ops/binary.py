@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tinyml.ir.operator import Operator, Shape
-from tinyml.ir.tensor import Tensor
+from tinyml.ir.tensor import DType, Tensor
+from tinyml.kernels import DUAL_MULTIPLY
 from tinyml.ops.activation import Activation
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class Arithmetic(Binary):
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         value = b.node(self.onnx_name, [b.read(ins[0]), b.read(ins[1])])
         b.write(out, self.activation.to_onnx(b, value))
+
+
+def has_fast_kernel(c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> bool:
+    """Whether the shapes and types are those of the fast kernels of the core."""
+    tensors = (ins[0], ins[1], out)
+    same = all(t.shape == out.shape and t.dtype is DType.INT8 for t in tensors)
+    return same and c.isa in DUAL_MULTIPLY
 
 
 def broadcast_strides(shape: Shape) -> tuple[int, ...]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, Tensor
-from tinyml.ops.binary import Arithmetic
+from tinyml.kernels import mul_record
+from tinyml.ops.binary import Arithmetic, has_fast_kernel
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -41,7 +42,13 @@ class Mul(Arithmetic):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         bounds = self.activation.bounds(out.q, out.dtype)
-        zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
+        zero_points = ins[0].q.z, ins[1].q.z, out.q.z
+        fast = mul_record(zero_points, self._multiplier(ins, out), bounds)
+        if fast is not None and has_fast_kernel(c, ins, out):
+            shape = c.shape("tml_elements_t", {"count": out.elements})
+            inputs = c.read(ins[0]), c.read(ins[1])
+            c.call("tml_mul_s8_dsp", shape, c.record(fast), *inputs, c.write(out))
+            return
         record = c.record([*zero_points, *self._multiplier(ins, out), *bounds])
         shape = self.c_shape(c, ins, out)
         kernel = f"tml_mul_{c.suffix(out)}"

@@ -212,6 +212,32 @@ void tml_squared_difference_s8(const tml_broadcast_t *shape, const void *data, c
 void tml_squared_difference_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a,
                                 const int16_t *b, int16_t *output);
 
+/* The same for inputs of one shape on cores with dual 16-bit multiplications; see
+ * dsp/requantise.h for the shifts, to the right, and constants. Of an addition `wide` is the input
+ * with the larger scale: alignment only shifts it, by 19. */
+typedef struct {
+    uint32_t count;
+} tml_elements_t;
+
+typedef struct {
+    int32_t wide_offset; /* -zero point << 19 */
+    int32_t fine_offset; /* -zero point << 21 */
+    int32_t fine_multiplier, fine_shift, fine_constant;
+    int32_t output_multiplier, output_shift, output_constant;
+    int32_t output_min, output_max;
+} tml_add_dsp_data_t;
+
+typedef struct {
+    int32_t a_zero_point, b_zero_point;
+    int32_t multiplier, shift, constant;
+    int32_t output_min, output_max;
+} tml_mul_dsp_data_t;
+
+void tml_add_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *wide,
+                    const int8_t *fine, int8_t *output);
+void tml_mul_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                    int8_t *output);
+
 typedef struct {
     uint32_t count;
 } tml_table_t;

@@ -10,7 +10,25 @@
 #include "window.h"
 
 static inline void clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_t high) {
-    for (int32_t i = 0; i < count; ++i) {
+    int32_t i = 0;
+#if TML_USE_DSP
+    /* As unsigned bytes: saturating to a limit and coming back, four at a time. */
+    const uint32_t over = (uint32_t)(INT8_MAX - high) * 0x01010101u;
+    const uint32_t under = (uint32_t)(low - INT8_MIN) * 0x01010101u;
+    for (; i + 4 <= count; i += 4) {
+        int32_t four = load_word(bytes + i);
+        __asm("eor %0, %0, #0x80808080\n"
+              "uqadd8 %0, %0, %1\n"
+              "uqsub8 %0, %0, %1\n"
+              "uqsub8 %0, %0, %2\n"
+              "uqadd8 %0, %0, %2\n"
+              "eor %0, %0, #0x80808080"
+              : "+r"(four)
+              : "r"(over), "r"(under));
+        store_word(bytes + i, four);
+    }
+#endif
+    for (; i < count; ++i) {
         const int32_t x = bytes[i];
         bytes[i] = (int8_t)(x < low ? low : x > high ? high : x);
     }
