@@ -109,6 +109,16 @@ def export(
     observer: Annotated[
         str, typer.Option(help="How ranges are chosen: minmax, mse, percentile[:99.99].")
     ] = "minmax",
+    snr: Annotated[
+        float | None,
+        typer.Option(help="Raise layers to int16 until the output reaches this ratio in dB."),
+    ] = None,
+    overrides: Annotated[
+        Path | None, typer.Option(help="A .toml file of your own choices by layer.")
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Measure what each layer costs (with --snr too).")
+    ] = False,
     weights: Annotated[
         Path | None, typer.Option(help="Your own weights for a zoo model (.npz, .pth).")
     ] = None,
@@ -154,6 +164,7 @@ def export(
     from tinyml.export import CodeOptions, check_replaceable, compile_model, make_learner_of
     from tinyml.export import export as run_export
     from tinyml.learn import LearnOptions, Loss, Optimizer, choose, parse_standardise
+    from tinyml.quantize import QuantiseOptions, load_overrides
     from tinyml.report import print_report
     from tinyml.source import need_samples, open_samples, open_source
     from tinyml.targets import load_target
@@ -187,16 +198,18 @@ def export(
     if not as_json and held_out is None:
         basis = "the calibration samples" if samples else "random integers"
         Console(stderr=True).print(f"No --test samples: verifying on {basis}, no accuracy.")
+    choices = load_overrides(overrides) if overrides else ()
+    options = QuantiseOptions(observer, choices, snr, sensitivity)
     # What learns on the device starts from these weights and leaves them.
     code = CodeOptions(keep_channels or learn is not None)
     with _bars(as_json) as progress:
         if dry_run:
             few = samples.take(16) if samples else None
-            made = compile_model(source, board, few, observer, progress, code)
+            made = compile_model(source, board, few, options, progress, code)
             learner = None if asked is None else make_learner_of(made, asked, few, board)
         else:
             made_report = run_export(
-                source, board, samples, held_out, out, observer, progress, asked, code
+                source, board, samples, held_out, out, options, progress, asked, code
             )
     if dry_run:
         plan = {

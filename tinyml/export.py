@@ -22,18 +22,20 @@ from tinyml.learn.export import LearnData, export_learner, learner_of
 from tinyml.measure import (
     count_instructions,
     float_accuracy,
+    forecast_quality,
     int8_accuracy,
     layer_snr,
 )
 from tinyml.opened import open_export
-from tinyml.passes import FLOAT_PASSES, c_passes, run_passes
+from tinyml.passes import FLOAT_PASSES, attach_scaling, c_passes, run_passes
 from tinyml.plan import MemoryPlan, plan_memory
 from tinyml.progress import Progress, silent
-from tinyml.quantize import Calibration, calibrate, observer_named, quantise
+from tinyml.quantize import Quantised, QuantiseOptions, choose
 from tinyml.quantize.quantizer import check_finite
 from tinyml.report import build_report, render_html
 from tinyml.runtimes.build import build_program, firmware_root
-from tinyml.samples import Samples, integer_feeds, quantised_feeds, random_samples
+from tinyml.samples import Samples, random_samples
+from tinyml.series import c_integers, restored, standardised, with_unit
 from tinyml.source import Source
 from tinyml.targets import Target, load_target
 from tinyml.verify import (
@@ -54,6 +56,8 @@ VERIFICATION_SAMPLES = 200
 # Enough to compare gradients, and to tell which channels are worth training.
 LEARN_SAMPLES = 16
 RANDOM_SAMPLES = 16
+SNR_SAMPLES = 32
+FORECAST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ class Compiled:
     Args:
         float_graph: after the float passes; None for a model that came as int8.
         graph: int8, the contract.
-        c_graph: int8, as the C writer takes it; equal to ``graph``.
-        calibration: the ranges; None for a model that came as int8.
+        c_graph: int8, as the C writer takes it; equal to ``graph``, with the instance scaling
+            of a forecaster around it.
+        quantised: ranges and types; None for a model that came as int8.
         plan: the arena of ``c_graph``.
         c_model: the generated C.
         code: what was asked of it.
@@ -85,7 +90,7 @@ class Compiled:
     float_graph: Graph | None
     graph: Graph
     c_graph: Graph
-    calibration: Calibration | None
+    quantised: Quantised | None
     plan: MemoryPlan
     c_model: CModel
     code: CodeOptions
@@ -95,7 +100,7 @@ def compile_model(
     source: Source,
     target: Target,
     calibration: Samples | None,
-    observer: str = "minmax",
+    options: QuantiseOptions | None = None,
     progress: Progress = silent,
     code: CodeOptions | None = None,
 ) -> Compiled:
@@ -103,6 +108,7 @@ def compile_model(
 
     Args:
         calibration: real samples that choose the ranges; None for a model that is int8 already.
+        options: how ranges and types are chosen; the defaults where None.
         code: what is asked of the C.
 
     Raises:
@@ -110,24 +116,23 @@ def compile_model(
         TargetError: activations or weights alone exceed the target.
     """
     code = code or CodeOptions()
-    float_graph, ranges = None, None
+    float_graph, quantised = None, None
     if source.int8 is not None:
         graph = source.int8
     else:
         assert calibration is not None
         imported = import_onnx(source.onnx, source.name)
         check_finite(imported)
-        float_graph = run_passes(imported, FLOAT_PASSES)
+        float_graph = with_unit(run_passes(imported, FLOAT_PASSES), calibration)
         feeds = calibration.fit(float_graph)
-        advance = progress("Calibrate", 2 * len(feeds))
-        ranges = calibrate(float_graph, feeds, observer_named(observer), advance)
-        graph = quantise(float_graph, ranges)
-    c_graph = run_passes(graph, c_passes(keep_channels=code.keep_channels))
+        quantised = choose(float_graph, feeds, options or QuantiseOptions(), progress)
+        graph = quantised.graph
+    c_graph = attach_scaling(run_passes(graph, c_passes(keep_channels=code.keep_channels)))
     sizes = [r.bytes for r in target.regions]
     plan = plan_memory(c_graph, target.isa, regions=sizes)
     c_model = write_c(c_graph, plan, target.isa, [r.name for r in target.regions])
     check_fit(c_graph, plan, len(c_model.weights), target)
-    return Compiled(float_graph, graph, c_graph, ranges, plan, c_model, code)
+    return Compiled(float_graph, graph, c_graph, quantised, plan, c_model, code)
 
 
 def export(
@@ -136,7 +141,7 @@ def export(
     calibration: Samples | None,
     test: Samples | None,
     out: Path,
-    observer: str = "minmax",
+    options: QuantiseOptions | None = None,
     progress: Progress = silent,
     learn: LearnOptions | None = None,
     code: CodeOptions | None = None,
@@ -150,7 +155,7 @@ def export(
         test: held-out samples for verification and, when labelled, accuracy. Without them the
             calibration samples are verified on; without those, random integers.
         out: folder to make. It appears only when everything was verified.
-        observer: how ranges are chosen.
+        options: how ranges and types are chosen; the defaults where None.
         progress: told of each stage.
         learn: also write C that goes on learning on the device.
         code: what is asked of the C.
@@ -163,13 +168,14 @@ def export(
     """
     check_replaceable(out)
     used = None if calibration is None else calibration.take(CALIBRATION_SAMPLES)
-    made = compile_model(source, target, used, observer, progress, code)
+    options = options or QuantiseOptions()
+    made = compile_model(source, target, used, options, progress, code)
     learner = None if learn is None else make_learner_of(made, learn, test or used, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         report = _write_and_verify(
-            source, target, used, test, made, learner, observer, work, progress
+            source, target, used, test, made, learner, options, work, progress
         )
         (work / REPORT).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         (work / "report.html").write_text(render_html(report), encoding="utf-8")
@@ -197,7 +203,7 @@ def _write_and_verify(
     test: Samples | None,
     made: Compiled,
     learner: Learner | None,
-    observer: str,
+    options: QuantiseOptions,
     work: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -210,16 +216,20 @@ def _write_and_verify(
         VERIFICATION_SAMPLES
     )
     snr = {}
-    if made.float_graph is None:
-        feeds = integer_feeds(made.graph, real)
-    else:
-        float_feeds = real.fit(made.float_graph)
-        feeds = quantised_feeds(made.graph, float_feeds)
-        snr = layer_snr(made.float_graph, made.graph, float_feeds[:32], progress)
-    columns: dict[str, Any] = {n: np.concatenate([f[n] for f in feeds]) for n in made.graph.inputs}
+    if made.float_graph is not None:
+        few = real.fit(made.float_graph)[:SNR_SAMPLES]
+        snr = layer_snr(made.float_graph, made.graph, few, progress)
+    c_feeds = c_integers(made.graph, real)
+    columns: dict[str, Any] = {
+        n: np.concatenate([f[n] for f in c_feeds]) for n in made.graph.inputs
+    }
     np.savez_compressed(work / "samples.npz", **columns)
 
+    feeds = [standardised(made.graph, made.c_graph, f) for f in c_feeds]
     expected = reference_outputs(made.graph, feeds, progress)
+    c_expected = [
+        restored(made.graph, made.c_graph, f, e) for f, e in zip(c_feeds, expected, strict=True)
+    ]
     checks = verify_interpreters(made.graph, tflite, onnx, feeds, expected, progress)
     if source.tflite is not None:
         name = source.provenance["file"]
@@ -231,11 +241,17 @@ def _write_and_verify(
         for board in boards(target):
             checks.append(
                 verify_c(
-                    made.c_graph, work / "c", board, feeds, expected, build / board.name, progress
+                    made.c_graph,
+                    work / "c",
+                    board,
+                    c_feeds,
+                    c_expected,
+                    build / board.name,
+                    progress,
                 )
             )
         program = build_program(work / "c", made.graph.name, target, build / "size")
-        counted = count_instructions(made.c_graph, work / "c", target, feeds[0], build / "count")
+        counted = count_instructions(made.c_graph, work / "c", target, c_feeds[0], build / "count")
         learned = None
         if learner is not None:
             data = _learn_data(made, test or calibration)
@@ -256,12 +272,18 @@ def _write_and_verify(
                 "float": float_accuracy(source.onnx, test, progress) if source.onnx else None,
                 "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
             }
+        forecast = None
+        if test is not None and test.targets is not None and source.onnx:
+            some = test.take(FORECAST_SAMPLES)
+            forecast = forecast_quality(
+                source.onnx, made.graph, made.c_graph, work / "c", some, build / "f", progress
+            )
     _check_linked(target, program.memory.flash, program.memory.ram + (counted.stack_bytes or 0))
     report = build_report(
         source=source,
         target=target,
         compiled=made,
-        observer=observer,
+        options=options,
         calibration=calibration,
         verified_on=real.source,
         snr=snr,
@@ -269,6 +291,7 @@ def _write_and_verify(
         memory=program.memory,
         counted=counted,
         accuracy=accuracy,
+        forecast=forecast,
         files=_digests(work),
     )
     return report if learned is None else {**report, "learn": learned}
@@ -314,6 +337,10 @@ def verify_export(folder: Path, progress: Progress = silent) -> tuple[dict[str, 
     """
     opened = open_export(folder)
     expected = reference_outputs(opened.graph, opened.feeds, progress)
+    c_expected = [
+        restored(opened.graph, opened.c_graph, f, e)
+        for f, e in zip(opened.c_feeds, expected, strict=True)
+    ]
     tflite = (folder / "model.tflite").read_bytes()
     onnx = (folder / "model.onnx").read_bytes()
     checks = verify_interpreters(opened.graph, tflite, onnx, opened.feeds, expected, progress)
@@ -324,8 +351,8 @@ def verify_export(folder: Path, progress: Progress = silent) -> tuple[dict[str, 
                     opened.c_graph,
                     folder / "c",
                     board,
-                    opened.feeds,
-                    expected,
+                    opened.c_feeds,
+                    c_expected,
                     Path(build) / board.name,
                     progress,
                 )

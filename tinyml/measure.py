@@ -7,18 +7,21 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinyml.errors import TargetError, TinymlError
 from tinyml.ir.execute import run
 from tinyml.ir.graph import Graph
+from tinyml.ir.tensor import Array
 from tinyml.opened import open_export
 from tinyml.progress import Progress, silent
 from tinyml.runtimes.build import build_program
 from tinyml.runtimes.compiled import Feed, run_program
 from tinyml.runtimes.interpreters import OnnxRuntime
 from tinyml.samples import Samples, integer_feeds, quantised_feeds
+from tinyml.series import c_integers
 from tinyml.targets import Target, load_target
 
 
@@ -75,6 +78,65 @@ def float_accuracy(onnx: bytes, test: Samples, progress: Progress = silent) -> f
         hits += int(np.argmax(outputs[0]) == test.labels[index])
         advance()
     return hits / test.count
+
+
+def forecast_quality(
+    onnx: bytes,
+    graph: Graph,
+    c_graph: Graph,
+    c_dir: Path,
+    test: Samples,
+    build_dir: Path,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Errors of the forecasts of the float model, of the generated C and of naive rules on
+    test windows with known futures.
+
+    Mean squared and mean absolute errors are over samples, steps and channels, in the units of the
+    data. The ratio of the C's forecasts to the float model's is in dB, each series in its own
+    standard units, so that neither offsets nor large channels flatter it.
+    """
+    assert test.targets is not None
+    columns = test.columns(graph)
+    past = columns[graph.scaling.past] if graph.scaling else next(iter(columns.values()))
+    truth = test.targets
+    advance = progress("Forecasts, float", test.count)
+    runtime = OnnxRuntime(onnx)
+    exact = []
+    for index in range(test.count):
+        exact.append(runtime.run([a[index : index + 1] for a in test.inputs.values()])[0])
+        advance()
+    real = np.concatenate(exact)
+    advance = progress("Forecasts, C", 1)
+    host = load_target("host")
+    program = build_program(c_dir, c_graph.name, host, build_dir)
+    outputs = run_program(program, host, c_graph, c_integers(graph, test)).outputs
+    quant = c_graph.tensors[c_graph.outputs[0]].q
+    coarse = np.concatenate([quant.dequantise(o[0]) for o in outputs]).reshape(real.shape)
+    advance()
+    channels = past[:, :, : truth.shape[2]].astype(np.float64)
+    deviation = channels.std(axis=1, keepdims=True) + 1e-9
+    mean = channels.mean(axis=1, keepdims=True)
+    signal = float(np.sum(np.square((real - mean) / deviation)))
+    noise = float(np.sum(np.square((real - coarse) / deviation)))
+
+    def errors(forecast: Array) -> dict[str, float]:
+        difference = forecast.astype(np.float64) - truth
+        return {
+            "mse": float(np.mean(np.square(difference))),
+            "mae": float(np.mean(np.abs(difference))),
+        }
+
+    return {
+        "data": test.source,
+        "samples": test.count,
+        "float": errors(real),
+        "c": errors(coarse),
+        "repeat last value": errors(np.repeat(channels[:, -1:], truth.shape[1], axis=1)),
+        "mean of context": errors(np.repeat(mean, truth.shape[1], axis=1)),
+        "one context ago": errors(channels[:, : truth.shape[1]]),
+        "snr_db": float(10 * np.log10(signal / noise)) if noise > 0 else None,
+    }
 
 
 def int8_accuracy(
@@ -157,7 +219,7 @@ def run_export(folder: Path, *, on_target: bool, samples: int, layers: bool) -> 
         raise TargetError(f"{target.name} is not emulated", "Use --on host.")
     if layers and not on_target:
         raise TinymlError("instructions are counted on the emulated target", "Add --on qemu.")
-    graph, feeds = opened.c_graph, opened.feeds[:samples]
+    graph, feeds = opened.c_graph, opened.c_feeds[:samples]
     with tempfile.TemporaryDirectory(prefix="tinyml-build-") as build:
         program = build_program(folder / "c", graph.name, target, Path(build) / "plain")
         result = run_program(program, target, graph, feeds, count=on_target)

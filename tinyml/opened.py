@@ -14,8 +14,10 @@ import numpy as np
 from tinyml.errors import TinymlError
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
-from tinyml.passes import c_passes, run_passes
+from tinyml.ir.scaling import scaling_from_json
+from tinyml.passes import attach_scaling, c_passes, run_passes
 from tinyml.runtimes.compiled import Feed
+from tinyml.series import standardised
 from tinyml.targets import Target, target_from_json
 
 
@@ -28,7 +30,8 @@ class Export:
         target: the board it was made for.
         graph: the int8 graph, read from model.tflite.
         c_graph: the same as the C writer takes it.
-        feeds: the stored samples, int8 by input name.
+        feeds: the stored samples, integers by input name.
+        c_feeds: the same as the C is given them: for a forecaster raw series.
     """
 
     report: dict[str, Any]
@@ -36,6 +39,7 @@ class Export:
     graph: Graph
     c_graph: Graph
     feeds: list[Feed]
+    c_feeds: list[Feed]
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -76,6 +80,10 @@ def open_export(folder: Path) -> Export:
     with np.load(folder / "samples.npz", allow_pickle=False) as stored:
         columns = {n: stored[n] for n in graph.inputs}
     count = len(next(iter(columns.values())))
-    feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
+    c_feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
+    if report.get("scaling") is not None:
+        graph.scaling = scaling_from_json(report["scaling"])
     passes = c_passes(keep_channels=report["model"].get("code", {}).get("keep_channels", False))
-    return Export(report, target, graph, run_passes(graph, passes), feeds)
+    c_graph = attach_scaling(run_passes(graph, passes))
+    feeds: list[Feed] = [standardised(graph, c_graph, f) for f in c_feeds]
+    return Export(report, target, graph, c_graph, feeds, c_feeds)

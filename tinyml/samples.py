@@ -15,6 +15,10 @@ from tinyml.ir.graph import Graph
 from tinyml.ir.tensor import Array, Tensor
 
 LABELS = "y"
+_SERIES_HINT = (
+    "Give (count, time, channels). A network of one channel takes each channel of a series as a "
+    "sample of its own."
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Samples:
         source: where they come from, for reports.
         inputs: float32 arrays (count, ...) by input name; a single nameless array is under "".
         labels: (count,) class indices, None when there are none.
+        targets: (count, *output shape) real values that the output should be, for forecasts;
+            None when there are none.
         are_integers: whether the values are the model's own integers rather than reals.
     """
 
@@ -32,6 +38,7 @@ class Samples:
     inputs: dict[str, Array]
     labels: Array | None = None
     are_integers: bool = False
+    targets: Array | None = None
 
     @property
     def count(self) -> int:
@@ -52,14 +59,35 @@ class Samples:
             self,
             inputs={k: v[chosen] for k, v in self.inputs.items()},
             labels=None if self.labels is None else self.labels[chosen],
+            targets=None if self.targets is None else self.targets[chosen],
         )
 
     def fit(self, graph: Graph) -> list[dict[str, Array]]:
-        """One feed per sample, in the graph's names and layout.
+        """One feed per sample, in the graph's names and layout; series in standard units where
+        the graph has given its instance scaling away.
 
         Raises:
             CalibrationError: names or shapes differ from the model's inputs, or a value is not
                 finite.
+        """
+        columns = self.columns(graph)
+        if graph.scaling is not None:
+            columns = graph.scaling.standardise(columns)
+        feeds = []
+        for index in range(self.count):
+            feed = {}
+            for name, array in columns.items():
+                layout = graph.source_layout.get(name)
+                one = array[index : index + 1]
+                feed[name] = np.ascontiguousarray(one if layout is None else one.transpose(layout))
+            feeds.append(feed)
+        return feeds
+
+    def columns(self, graph: Graph) -> dict[str, Array]:
+        """The checked arrays by the graph's input names, in the user's own layout and units.
+
+        Raises:
+            CalibrationError: as `fit`.
         """
         columns = self._columns(graph)
         for name, array in columns.items():
@@ -70,7 +98,9 @@ class Samples:
                 raise CalibrationError(
                     f"samples of '{name}' in {self.source} have shape {array.shape[1:]}, "
                     f"the model takes {wanted[1:]}",
-                    "Give an array of shape (count, *input shape) in the model's own layout.",
+                    _SERIES_HINT
+                    if graph.scaling is not None
+                    else "Give an array of shape (count, *input shape) in the model's own layout.",
                 )
             bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
             if len(bad):
@@ -78,15 +108,7 @@ class Samples:
                     f"sample {bad[0]} of '{name}' in {self.source} has NaN or infinite values",
                     f"{len(bad)} of {len(array)} samples are affected; clean the data.",
                 )
-        feeds = []
-        for index in range(self.count):
-            feed = {}
-            for name, array in columns.items():
-                layout = graph.source_layout.get(name)
-                one = array[index : index + 1]
-                feed[name] = np.ascontiguousarray(one if layout is None else one.transpose(layout))
-            feeds.append(feed)
-        return feeds
+        return columns
 
     def _columns(self, graph: Graph) -> dict[str, Array]:
         if len(graph.inputs) == 1 and len(self.inputs) == 1:
@@ -129,7 +151,11 @@ def load_samples(path: Path) -> Samples:
 
 
 def checked_samples(source: str, arrays: Mapping[str, Array], labels: Array | None) -> Samples:
-    """Samples from arrays, as float32. Raises CalibrationError when there are none."""
+    """Samples from arrays, as float32. Raises CalibrationError when there are none.
+
+    Args:
+        labels: (count,) class indices, or reals of more axes: what the output should be.
+    """
     sizes = {len(a) if a.ndim else 0 for a in arrays.values()}
     if not arrays or 0 in sizes:
         raise CalibrationError(f"{source} holds no samples", "At least one is needed.")
@@ -139,6 +165,9 @@ def checked_samples(source: str, arrays: Mapping[str, Array], labels: Array | No
         raise CalibrationError(f"{source} holds something other than numbers")
     are_integers = all(a.dtype == np.int8 for a in arrays.values())
     inputs = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
+    if labels is not None and labels.ndim > 1 and np.issubdtype(labels.dtype, np.floating):
+        targets = np.asarray(labels, np.float32)
+        return Samples(source, inputs, None, are_integers, targets)
     found = None if labels is None else np.asarray(labels).ravel()
     return Samples(source, inputs, found, are_integers)
 

@@ -26,6 +26,7 @@ from tinyml.ops import (
     FullyConnected,
     LeakyRelu,
     Logistic,
+    Mul,
     Rsqrt,
     Softmax,
     SquaredDifference,
@@ -56,6 +57,8 @@ LITERT_LSB: dict[type, int] = {
     Logistic: 1,
     Tanh: 1,
 }
+# More of them in int16: its product rounds once.
+LITERT_INT16_LSB: dict[type, int] = {Mul: 1}
 # What LiteRT computes wrongly by up to the whole range, by the type of the output. It refuses a
 # file with the last of them.
 LITERT_WRONG: dict[type, tuple[DType, ...]] = {
@@ -184,7 +187,10 @@ def litert_lsb(op: Operator, out: Tensor) -> int | None:
     """LiteRT's allowed difference from the reference, None where it is wrong."""
     if out.dtype in LITERT_WRONG.get(type(op), ()):
         return None
-    return LITERT_LSB.get(type(op), 0)
+    return max(
+        LITERT_LSB.get(type(op), 0),
+        LITERT_INT16_LSB.get(type(op), 0) if out.dtype is DType.INT16 else 0,
+    )
 
 
 def onnx_lsb(op: Operator, out: Tensor) -> int:

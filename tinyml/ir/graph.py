@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tinyml.ir.operator import Operator
+from tinyml.ir.scaling import Scaling
 from tinyml.ir.tensor import Tensor
 
 
@@ -19,12 +20,14 @@ class Node:
         inputs: tensor names.
         output: tensor name; every operator has exactly one output.
         name: the layer's name in the user's model, for reports and errors.
+        wide: whether it needs int16 whatever the user asked for: a statistic of a normalisation.
     """
 
     op: Operator
     inputs: tuple[str, ...]
     output: str
     name: str
+    wide: bool = False
 
     def rewired(self, renames: Mapping[str, str]) -> Node:
         """The node reading other tensors."""
@@ -43,6 +46,8 @@ class Graph:
         outputs: names of the tensors the caller reads.
         source_layout: for inputs and outputs whose axis order differs from the user's model, the
             permutation that takes the user's array to the graph's.
+        scaling: for a forecaster, how its series become the graph's inputs, which are in standard
+            units.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Graph:
     inputs: list[str]
     outputs: list[str]
     source_layout: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    scaling: Scaling | None = None
 
     def copy(self) -> Graph:
         """A graph that can be changed without touching this one (tensors are immutable)."""
@@ -61,6 +67,7 @@ class Graph:
             list(self.inputs),
             list(self.outputs),
             dict(self.source_layout),
+            self.scaling,
         )
 
     def ins(self, node: Node) -> list[Tensor]:

@@ -41,6 +41,8 @@ class Operator(ABC):
     rule: ClassVar[Rule] = Rule.CALIBRATED
     # Inputs that must carry the output's quantisation (concatenation, maximum).
     aligns_inputs: ClassVar[bool] = False
+    # Whether TFLite-Micro has it on int16.
+    has_int16: ClassVar[bool] = False
 
     def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
         """The quantisation of an output of ``dtype``, for an operator whose rule is FIXED."""

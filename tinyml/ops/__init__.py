@@ -6,11 +6,15 @@ from tinyml.ops.add import Add, Sub
 from tinyml.ops.batch_matmul import BatchMatMul
 from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
+from tinyml.ops.float_only import Div, FloatOnly, Sqrt
 from tinyml.ops.fully_connected import FullyConnected
 from tinyml.ops.gather import Gather
+from tinyml.ops.gelu import Gelu
+from tinyml.ops.layer_norm import LayerNorm
 from tinyml.ops.mean import Mean, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
+from tinyml.ops.norm import Norm
 from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
 from tinyml.ops.slice import Slice
 from tinyml.ops.softmax import Softmax
@@ -39,14 +43,19 @@ __all__ = [
     "Concatenation",
     "Conv2D",
     "DepthwiseConv2D",
+    "Div",
+    "FloatOnly",
     "FullyConnected",
     "Gather",
+    "Gelu",
     "HardSwish",
+    "LayerNorm",
     "LeakyRelu",
     "Logistic",
     "MaxPool2D",
     "Mean",
     "Mul",
+    "Norm",
     "Pad",
     "Reduction",
     "Relu",
@@ -56,6 +65,7 @@ __all__ = [
     "Rsqrt",
     "Slice",
     "Softmax",
+    "Sqrt",
     "SquaredDifference",
     "Sub",
     "Sum",

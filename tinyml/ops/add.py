@@ -35,7 +35,7 @@ class AddSub(Arithmetic):
         """The operator on reals or on aligned integers."""
         raise NotImplementedError
 
-    def _multipliers(
+    def multipliers(
         self, ins: Sequence[Tensor], out: Tensor
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         twice = 2 * max(ins[0].q.s, ins[1].q.s)
@@ -57,7 +57,7 @@ class AddSub(Arithmetic):
         return self.activation.run_float(self.combine(inputs[0], inputs[1]))
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        of_a, of_b, of_out = self._multipliers(ins, out)
+        of_a, of_b, of_out = self.multipliers(ins, out)
         a = self._aligned(inputs[0], ins[0], of_a)
         b = self._aligned(inputs[1], ins[1], of_b)
         total = requantise(self.combine(a, b), *of_out) + out.q.z
@@ -69,7 +69,7 @@ class AddSub(Arithmetic):
         return requantise(centred << LEFT_SHIFT[tensor.dtype], *multiplier)
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        of_a, of_b, of_out = self._multipliers(ins, out)
+        of_a, of_b, of_out = self.multipliers(ins, out)
         bounds = self.activation.bounds(out.q, out.dtype)
         zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
         shift = LEFT_SHIFT[out.dtype]
@@ -84,6 +84,7 @@ class Add(AddSub):
     """a + b."""
 
     kind: ClassVar[str] = "add"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "ADD"
     tflite_options: ClassVar[str] = "AddOptions"
     onnx_name: ClassVar[str] = "Add"
@@ -96,7 +97,7 @@ class Add(AddSub):
         wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
         record = None
         if has_fast_kernel(c, ins, out):
-            _, of_fine, of_out = self._multipliers([wide, fine], out)
+            _, of_fine, of_out = self.multipliers([wide, fine], out)
             bounds = self.activation.bounds(out.q, out.dtype)
             record = add_record((wide.q.z, fine.q.z, out.q.z), of_fine, of_out, bounds)
         if record is None:
@@ -111,6 +112,7 @@ class Sub(AddSub):
     """a - b."""
 
     kind: ClassVar[str] = "sub"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "SUB"
     tflite_options: ClassVar[str] = "SubOptions"
     onnx_name: ClassVar[str] = "Sub"

@@ -36,6 +36,7 @@ class BatchMatMul(Operator):
 
     transpose_b: bool = False
     kind: ClassVar[str] = "batch_matmul"
+    has_int16: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         a, b = inputs

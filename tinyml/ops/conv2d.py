@@ -31,6 +31,7 @@ class Conv2D(Weighted):
     window: Window
     activation: Activation = Activation.NONE
     kind: ClassVar[str] = "conv2d"
+    has_int16: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         x, weights, bias = inputs

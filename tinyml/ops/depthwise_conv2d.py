@@ -32,6 +32,7 @@ class DepthwiseConv2D(Weighted):
     window: Window
     activation: Activation = Activation.NONE
     kind: ClassVar[str] = "depthwise_conv2d"
+    has_int16: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         x, weights, bias = inputs

@@ -29,6 +29,7 @@ class FullyConnected(Weighted):
 
     activation: Activation = Activation.NONE
     kind: ClassVar[str] = "fully_connected"
+    has_int16: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         x, weights, bias = inputs
@@ -68,17 +69,17 @@ class FullyConnected(Weighted):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        x = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        # onnxruntime flattens higher ranks by itself, into a model that it then refuses.
+        x = b.read_rows(ins[0])
         if ins[0].dtype is DType.INT16:
             # Given constant weights on the right, onnxruntime rounds activations to 8 bits.
-            swap = [*range(len(out.shape) - 2), len(out.shape) - 1, len(out.shape) - 2]
-            across = b.node("Transpose", [x], perm=swap)
+            across = b.node("Transpose", [x], perm=[1, 0])
             across = b.node("MatMul", [b.constant(ins[1], (0, 1)), across])
-            product = b.node("Transpose", [across], perm=swap)
+            product = b.node("Transpose", [across], perm=[1, 0])
         else:
             product = b.node("MatMul", [x, b.constant(ins[1], (1, 0))])
         value = b.node("Add", [product, b.constant(ins[2], (0,))])
-        b.write(out, b.to_nchw(self.activation.to_onnx(b, value), out.shape))
+        b.write_rows(out, self.activation.to_onnx(b, value))
 
     def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
         outputs, inputs = ins[1].shape

@@ -88,6 +88,7 @@ class Mean(Summing):
     """
 
     kind: ClassVar[str] = "mean"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "MEAN"
     onnx_name: ClassVar[str] = "ReduceMean"
 

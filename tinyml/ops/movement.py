@@ -25,6 +25,7 @@ class Reshape(Operator):
 
     shape: Shape
     kind: ClassVar[str] = "reshape"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
@@ -49,9 +50,9 @@ class Reshape(Operator):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        value = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        value = b.to_nhwc(b.integers_of(ins[0]), ins[0].shape)
         value = b.node("Reshape", [value, b.integers(self.shape)])
-        b.write(out, b.to_nchw(value, self.shape))
+        b.write_integers(out, b.to_nchw(value, self.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         c.alias(ins[0], out)
@@ -63,6 +64,7 @@ class Transpose(Operator):
 
     permutation: tuple[int, ...]
     kind: ClassVar[str] = "transpose"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
@@ -85,9 +87,9 @@ class Transpose(Operator):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        value = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        value = b.to_nhwc(b.integers_of(ins[0]), ins[0].shape)
         value = b.node("Transpose", [value], perm=list(self.permutation))
-        b.write(out, b.to_nchw(value, out.shape))
+        b.write_integers(out, b.to_nchw(value, out.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         rank = len(out.shape)
@@ -113,6 +115,7 @@ class Pad(Operator):
     before: tuple[int, ...]
     after: tuple[int, ...]
     kind: ClassVar[str] = "pad"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
@@ -165,6 +168,7 @@ class Concatenation(Operator):
 
     axis: int
     kind: ClassVar[str] = "concatenation"
+    has_int16: ClassVar[bool] = True
     aligns_inputs: ClassVar[bool] = True
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:

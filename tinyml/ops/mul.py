@@ -23,6 +23,7 @@ class Mul(Arithmetic):
     """a * b. Source: TFLite reference_integer_ops::Mul."""
 
     kind: ClassVar[str] = "mul"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "MUL"
     tflite_options: ClassVar[str] = "MulOptions"
     onnx_name: ClassVar[str] = "Mul"
@@ -31,25 +32,25 @@ class Mul(Arithmetic):
         return self.activation.run_float(np.asarray(inputs[0] * inputs[1]))
 
     @staticmethod
-    def _multiplier(ins: Sequence[Tensor], out: Tensor) -> tuple[int, int]:
+    def multiplier(ins: Sequence[Tensor], out: Tensor) -> tuple[int, int]:
         return quantise_multiplier(ins[0].q.s * ins[1].q.s / out.q.s)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
         a = inputs[0].astype(np.int64) - ins[0].q.z
         b = inputs[1].astype(np.int64) - ins[1].q.z
-        scaled = requantise(a * b, *self._multiplier(ins, out)) + out.q.z
+        scaled = requantise(a * b, *self.multiplier(ins, out)) + out.q.z
         return saturate(scaled, out.dtype, self.activation.bounds(out.q, out.dtype))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         bounds = self.activation.bounds(out.q, out.dtype)
         zero_points = ins[0].q.z, ins[1].q.z, out.q.z
-        fast = mul_record(zero_points, self._multiplier(ins, out), bounds)
+        fast = mul_record(zero_points, self.multiplier(ins, out), bounds)
         if fast is not None and has_fast_kernel(c, ins, out):
             shape = c.shape("tml_elements_t", {"count": out.elements})
             inputs = c.read(ins[0]), c.read(ins[1])
             c.call("tml_mul_s8_dsp", shape, c.record(fast), *inputs, c.write(out))
             return
-        record = c.record([*zero_points, *self._multiplier(ins, out), *bounds])
+        record = c.record([*zero_points, *self.multiplier(ins, out), *bounds])
         shape = self.c_shape(c, ins, out)
         kernel = f"tml_mul_{c.suffix(out)}"
         c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

@@ -31,6 +31,7 @@ class Slice(Operator):
     size: tuple[int, ...]
     stride: tuple[int, ...] = ()
     kind: ClassVar[str] = "slice"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
 
     @property

@@ -43,6 +43,7 @@ class Softmax(Operator):
     """
 
     kind: ClassVar[str] = "softmax"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.FIXED
 
     def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A function of one int8 value, given by its 256 results. Made by the compiler for C only."""
+"""A function of one int8 value, given by its 256 results. Made by the compiler, and read from
+TFLite files that spell it as `TfliteBuilder.table` does."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import onnx
 
 from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import Array, Tensor
@@ -36,10 +38,12 @@ class Table(Operator):
         return np.asarray(inputs[1][inputs[0].astype(np.int64) + 128])
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError("TFLite-Micro registers no table operator")
+        b.table(ins[0], ins[1].values, out)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError("tables are made after the ONNX model is written")
+        position = b.node("Cast", [ins[0].name], to=onnx.TensorProto.INT32)
+        index = b.node("Add", [position, b.initialiser(np.array(128, np.int32))])
+        b.write_integers(out, b.node("Gather", [b.initialiser(ins[1].values), index], axis=0))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         shape = c.shape("tml_table_t", {"count": out.elements})

@@ -114,6 +114,7 @@ class Logistic(Unary):
     """
 
     kind: ClassVar[str] = "logistic"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.FIXED
     tflite_name: ClassVar[str] = "LOGISTIC"
     onnx_name: ClassVar[str] = "Sigmoid"
@@ -154,6 +155,7 @@ class Tanh(Unary):
     """
 
     kind: ClassVar[str] = "tanh"
+    has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.FIXED
     tflite_name: ClassVar[str] = "TANH"
     onnx_name: ClassVar[str] = "Tanh"
@@ -192,6 +194,7 @@ class Relu(Unary):
     """
 
     kind: ClassVar[str] = "relu"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "RELU"
     onnx_name: ClassVar[str] = "Relu"
 
@@ -243,6 +246,7 @@ class LeakyRelu(Unary):
 
     alpha: float = 0.01  # at least 0: kernels round products with a negative slope differently
     kind: ClassVar[str] = "leaky_relu"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "LEAKY_RELU"
     tflite_options: ClassVar[str | None] = "LeakyReluOptions"
     onnx_name: ClassVar[str] = "LeakyRelu"
@@ -355,6 +359,7 @@ class Requantise(Unary):
     """
 
     kind: ClassVar[str] = "requantise"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "QUANTIZE"
     onnx_name: ClassVar[str] = "Identity"
 
@@ -382,6 +387,7 @@ class Abs(Unary):
     """|x|. Source: TFLite-Micro elementwise.cc."""
 
     kind: ClassVar[str] = "abs"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "ABS"
     tflite_options: ClassVar[str | None] = "AbsOptions"
     onnx_name: ClassVar[str] = "Abs"
@@ -417,6 +423,7 @@ class Rsqrt(Unary):
     """
 
     kind: ClassVar[str] = "rsqrt"
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "RSQRT"
     onnx_name: ClassVar[str] = "Sqrt"
 
@@ -431,6 +438,11 @@ class Rsqrt(Unary):
     @staticmethod
     def _multiplier(source: Quantisation, target: Quantisation) -> tuple[int, int]:
         return quantise_multiplier(1.0 / (math.sqrt(source.s) * target.s))
+
+    def c_multiplier(self, source: Quantisation, target: Quantisation) -> tuple[int, int]:
+        """What takes a root with `_RSQRT_BITS` bits below the point to the output."""
+        multiplier, shift = self._multiplier(source, target)
+        return multiplier, shift - _RSQRT_BITS
 
     def _root(self, x: Int64, source: Quantisation, target: Quantisation) -> tuple[Int64, Array]:
         """The rescaled root, and where the input is not positive."""

@@ -2,23 +2,29 @@
 """The story of compilation, in order. Each pass is one file that states what it requires and
 what it ensures; `run_passes` checks the claims and that the outputs did not change."""
 
+from tinyml.passes.attach_scaling import attach_scaling
 from tinyml.passes.cancel_transposes import CancelTransposes
 from tinyml.passes.collapse_tables import CollapseTables
 from tinyml.passes.drop_identities import DropIdentities
+from tinyml.passes.expand_layer_norm import ExpandLayerNorm
 from tinyml.passes.fold_affine import FoldAffine
 from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.fold_padding import FoldPadding
 from tinyml.passes.fuse_activations import FuseActivations
+from tinyml.passes.fuse_norms import FuseNorms
+from tinyml.passes.lift_scaling import LiftScaling
 from tinyml.passes.manager import Pass, run_passes
 from tinyml.passes.order_nodes import OrderNodes
 from tinyml.passes.prune_channels import PruneChannels
 
 # On the float graph, before calibration.
 FLOAT_PASSES: tuple[Pass, ...] = (
+    LiftScaling(),
     CancelTransposes(),
     FoldPadding(),
     FoldAffine(),
     FuseActivations(),
+    ExpandLayerNorm(),
 )
 
 # On the int8 graph, before C is written. TFLite has no operator for what these make.
@@ -27,6 +33,7 @@ C_PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     CollapseTables(),
     DropIdentities(),
+    FuseNorms(),
     PruneChannels(),
     OrderNodes(),
 )
@@ -37,4 +44,4 @@ def c_passes(*, keep_channels: bool = False) -> tuple[Pass, ...]:
     return tuple(p for p in C_PASSES if not (keep_channels and isinstance(p, PruneChannels)))
 
 
-__all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "c_passes", "run_passes"]
+__all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "attach_scaling", "c_passes", "run_passes"]

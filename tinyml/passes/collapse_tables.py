@@ -48,8 +48,12 @@ class CollapseTables(Pass):
     def _as_table(
         graph: Graph, node: Node, known: dict[str, tuple[str, Array]]
     ) -> tuple[str, Array] | None:
-        if not isinstance(node.op, Unary | Binary):
+        if not isinstance(node.op, Unary | Binary | Table):
             return None
+        if isinstance(node.op, Table):
+            source, values = known.get(node.inputs[0], (node.inputs[0], ALL_INT8))
+            table = graph.tensors[node.inputs[1]].values
+            return source, np.asarray(table[values.astype(np.int64) + 128])
         ins, out = graph.ins(node), graph.out(node)
         if any(t.dtype is not DType.INT8 for t in (*ins, out)):
             return None

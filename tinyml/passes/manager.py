@@ -80,7 +80,12 @@ def _feeds(graph: Graph) -> list[dict[str, Array]]:
 
 def _assert_same(before: Graph, after: Graph, old: dict[str, Array], name: str) -> None:
     new = {k: _relaid(a, before, after, k) for k, a in old.items()}
-    for key, a, b in zip(before.outputs, outputs(before, old), outputs(after, new), strict=True):
+    found = outputs(after, new)
+    if after.scaling is not None and before.scaling is None:
+        found = outputs(after, after.scaling.standardise(new))
+        past = new[after.scaling.past]
+        found = [after.scaling.restore(i, a, past) for i, a in enumerate(found)]
+    for key, a, b in zip(before.outputs, outputs(before, old), found, strict=True):
         expected = _relaid(a, before, after, key)
         if a.dtype != np.float32:
             assert np.array_equal(expected, b), f"{name} changed '{key}'"

@@ -22,7 +22,9 @@ from tinyml.ops import (
     FullyConnected,
     MaxPool2D,
     Mul,
+    Norm,
     Pad,
+    Requantise,
     Softmax,
     Sub,
     Table,
@@ -30,7 +32,7 @@ from tinyml.ops import (
 
 WINDOWED = (Conv2D, DepthwiseConv2D, AveragePool2D, MaxPool2D)
 # Row y of the output depends on row y of the inputs alone.
-POINTWISE = (Add, Sub, Mul, Table, Softmax, FullyConnected, Concatenation, Pad)
+POINTWISE = (Add, Sub, Mul, Table, Requantise, Norm, Softmax, FullyConnected, Concatenation, Pad)
 
 
 @dataclass(frozen=True)

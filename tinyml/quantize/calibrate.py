@@ -37,6 +37,7 @@ def calibrate(
     samples: Sequence[Sample],
     observer: Observer,
     advance: Callable[[], None] = lambda: None,
+    observers: Mapping[str, Observer] | None = None,
 ) -> Calibration:
     """Observes every activation over all samples, in two passes: extremes, then histograms.
 
@@ -45,6 +46,7 @@ def calibrate(
         samples: arrays by input name, in the graph's layout.
         observer: how ranges are chosen.
         advance: called after each sample of each pass, for progress.
+        observers: other observers by tensor.
 
     Raises:
         CalibrationError: a layer produces NaN or infinity, named.
@@ -68,7 +70,8 @@ def calibrate(
             counts[name] += _count(value, low[name], high[name])
         advance()
     histograms = {n: Histogram(low[n], high[n], counts[n]) for n in low}
-    ranges = {n: observer.range(h) for n, h in histograms.items()}
+    own = observers or {}
+    ranges = {n: own.get(n, observer).range(h) for n, h in histograms.items()}
     clipped = {n: h.outside(*ranges[n]) for n, h in histograms.items()}
     return Calibration(ranges, histograms, clipped)
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses every scale and makes the int8 Graph."""
+"""Chooses every scale and makes the integer Graph."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,8 @@ from tinyml.ir.operator import Rule, affine
 from tinyml.ir.tensor import DType, Quantisation, Tensor
 from tinyml.ops import Requantise
 from tinyml.quantize.calibrate import Calibration
+
+Grid = tuple[DType, Quantisation]
 
 
 def check_finite(graph: Graph) -> None:
@@ -28,77 +29,116 @@ def check_finite(graph: Graph) -> None:
                 )
 
 
-def quantise(graph: Graph, calibration: Calibration) -> Graph:
-    """The int8 graph of a float graph: int8 inputs, outputs and everything between.
+def quantise(graph: Graph, calibration: Calibration, wide: frozenset[str] = frozenset()) -> Graph:
+    """The integer graph of a float graph: integer inputs, outputs and everything between.
 
-    Activations are int8 per tensor, asymmetric; weights int8 per channel, symmetric; biases
-    int32. Operators that only move integers keep their input's grid; operators with a known
-    range get TFLite's fixed grid; inputs that must share a grid are requantised.
+    Activations are int8 per tensor, asymmetric, or int16, symmetric; weights int8 per channel,
+    symmetric; biases int32, or int64 beside int16. Operators that only move integers keep their
+    input's grid; operators with a known range get TFLite's fixed grid. A tensor read on another
+    grid or in another type than its own is requantised, once for all its readers.
+
+    Args:
+        wide: activations and inputs that are int16 (see `quantize.precision`).
     """
-    chosen = _choose(graph, calibration)
-    made = Graph(graph.name, {}, [], list(graph.inputs), list(graph.outputs))
-    made.source_layout = dict(graph.source_layout)
-    for name in graph.inputs:
-        tensor = graph.tensors[name]
-        # Ids keep their integers.
-        made.tensors[name] = _int8(tensor, chosen[name]) if name in chosen else tensor
-    for node in graph.nodes:
-        ins, out = graph.ins(node), graph.out(node)
-        quants = [None if t.is_constant else chosen.get(t.name) for t in ins]
-        known = [t if t.is_constant else made.tensors[t.name] for t in ins]
-        constants = node.op.quantise_constants(known, quants)
-        inputs: list[str] = []
-        for index, tensor in enumerate(ins):
-            if index in constants:
-                # A constant shared by two layers may need two scales.
-                inputs.append(made.add(constants[index]))
-            elif node.op.aligns_inputs and chosen[tensor.name] != chosen[out.name]:
-                inputs.append(_requantised(made, tensor, chosen[out.name], node))
-            else:
-                inputs.append(tensor.name)
-        made.tensors[out.name] = _int8(out, chosen[out.name])
-        made.nodes.append(replace(node, inputs=tuple(inputs)))
-    made.check()
-    return made
+    return _Quantiser(graph, calibration, wide).run()
 
 
-def _int8(tensor: Tensor, quant: Quantisation) -> Tensor:
-    return replace(tensor, dtype=DType.INT8, quant=quant)
+class _Quantiser:
+    """The state of one quantisation: float graph in, integer graph out."""
 
+    def __init__(self, graph: Graph, calibration: Calibration, wide: frozenset[str]) -> None:
+        self._graph = graph
+        self._ranges = calibration.ranges
+        self._wide = wide
+        self._grids: dict[str, Grid] = {}
+        self._converted: dict[tuple[str, Grid], str] = {}
+        self._made = Graph(graph.name, {}, [], list(graph.inputs), list(graph.outputs))
+        self._made.source_layout = dict(graph.source_layout)
+        self._made.scaling = graph.scaling
 
-def _requantised(made: Graph, tensor: Tensor, quant: Quantisation, node: Node) -> str:
-    name = made.add(_int8(replace(tensor, name=f"{tensor.name}_requantised"), quant))
-    made.nodes.append(Node(Requantise(), (tensor.name,), name, f"{node.name} input"))
-    return name
+    def run(self) -> Graph:
+        for name in self._graph.inputs:
+            tensor = self._graph.tensors[name]
+            if tensor.dtype is DType.FLOAT32:
+                self._grids[name] = self._observed(name, self._dtype(name))
+                self._made.tensors[name] = _on(tensor, self._grids[name])
+            else:  # ids keep their integers
+                self._made.tensors[name] = tensor
+        for node in self._graph.nodes:
+            self._grids[node.output] = self._grid(node)
+            self._share(node)
+        for node in self._graph.nodes:
+            self._node(node)
+        self._made.check()
+        return self._made
 
+    def _dtype(self, tensor: str) -> DType:
+        return DType.INT16 if tensor in self._wide else DType.INT8
 
-def _choose(graph: Graph, calibration: Calibration) -> dict[str, Quantisation]:
-    reals = [n for n in graph.inputs if graph.tensors[n].dtype is DType.FLOAT32]
-    chosen = {name: affine(*calibration.ranges[name]) for name in reals}
-    for node in graph.nodes:
+    def _observed(self, tensor: str, dtype: DType) -> Grid:
+        return dtype, affine(*self._ranges[tensor], dtype)
+
+    def _grid(self, node: Node) -> Grid:
+        dtype = self._dtype(node.output)
         if node.op.rule is Rule.FIXED:
-            chosen[node.output] = node.op.fixed_quantisation()
-        elif node.op.rule is Rule.SAME_AS_INPUT:
-            chosen[node.output] = _moved(graph, node, chosen)
-        else:
-            chosen[node.output] = affine(*calibration.ranges[node.output])
-        if node.op.aligns_inputs:
-            for name in node.inputs:
-                producer = graph.producer(name)
-                if (
-                    producer is not None
-                    and producer.op.rule is Rule.CALIBRATED
-                    and not producer.op.aligns_inputs
-                    and graph.consumers(name) == [node]
-                ):
-                    # Its producer can write the shared grid directly.
-                    chosen[name] = chosen[node.output]
-    return chosen
+            return dtype, node.op.fixed_quantisation(dtype)
+        if node.op.rule is Rule.SAME_AS_INPUT:
+            source = self._graph.ins(node)[0]
+            if source.data is not None:
+                constants = node.op.quantise_constants(
+                    self._graph.ins(node), [None] * len(node.inputs)
+                )
+                return DType.INT8, constants[0].q
+            return self._as(source.name, dtype)
+        return self._observed(node.output, dtype)
+
+    def _as(self, tensor: str, dtype: DType) -> Grid:
+        """The grid on which a reader of ``dtype`` sees a tensor."""
+        own = self._grids[tensor]
+        return own if own[0] is dtype else self._observed(tensor, dtype)
+
+    def _share(self, node: Node) -> None:
+        """Lets the producers of inputs that must share the output's grid write it directly."""
+        if not node.op.aligns_inputs:
+            return
+        for name in node.inputs:
+            producer = self._graph.producer(name)
+            if (
+                producer is not None
+                and producer.op.rule is Rule.CALIBRATED
+                and not producer.op.aligns_inputs
+                and self._graph.consumers(name) == [node]
+                and self._dtype(name) is self._dtype(node.output)
+            ):
+                self._grids[name] = self._grids[node.output]
+
+    def _node(self, node: Node) -> None:
+        ins, out = self._graph.ins(node), self._graph.out(node)
+        grid = self._grids[out.name]
+        inputs = list(node.inputs)
+        for index, tensor in enumerate(ins):
+            if tensor.name in self._grids:
+                wanted = grid if node.op.aligns_inputs else self._as(tensor.name, grid[0])
+                inputs[index] = self._read(tensor, wanted, node)
+        known = [self._made.tensors.get(i, t) for i, t in zip(inputs, ins, strict=True)]
+        quants = [None if t.is_constant else t.quant for t in known]
+        for index, constant in node.op.quantise_constants(known, quants).items():
+            # A constant shared by two layers may need two scales.
+            inputs[index] = self._made.add(constant)
+        self._made.tensors[out.name] = _on(out, grid)
+        self._made.nodes.append(replace(node, inputs=tuple(inputs)))
+
+    def _read(self, tensor: Tensor, grid: Grid, node: Node) -> str:
+        """The tensor on a grid, requantised where that is not its own."""
+        if self._grids[tensor.name] == grid:
+            return tensor.name
+        key = (tensor.name, grid)
+        if key not in self._converted:
+            name = self._made.add(_on(replace(tensor, name=f"{tensor.name}_requantised"), grid))
+            self._made.nodes.append(Node(Requantise(), (tensor.name,), name, f"{node.name} input"))
+            self._converted[key] = name
+        return self._converted[key]
 
 
-def _moved(graph: Graph, node: Node, chosen: Mapping[str, Quantisation]) -> Quantisation:
-    """The grid of an operator that moves the integers of its first input."""
-    source = graph.ins(node)[0]
-    if source.data is None:
-        return chosen[source.name]
-    return node.op.quantise_constants(graph.ins(node), [None] * len(node.inputs))[0].q
+def _on(tensor: Tensor, grid: Grid) -> Tensor:
+    return replace(tensor, dtype=grid[0], quant=grid[1])

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyml.ir.graph import Graph, Node
+from tinyml.ir.tensor import DType, Tensor
 from tinyml.measure import Counted
+from tinyml.quantize import QuantiseOptions
 from tinyml.runtimes.build import MemoryUse
 from tinyml.samples import Samples
 from tinyml.source import Source
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tinyml.export import Compiled
 
 HISTOGRAM_BINS = 64
+MOST_HISTOGRAMS = 64
 
 
 def build_report(
@@ -30,7 +33,7 @@ def build_report(
     source: Source,
     target: Target,
     compiled: Compiled,
-    observer: str,
+    options: QuantiseOptions,
     calibration: Samples | None,
     verified_on: str,
     snr: Mapping[str, float],
@@ -38,10 +41,11 @@ def build_report(
     memory: MemoryUse,
     counted: Counted,
     accuracy: dict[str, Any] | None,
+    forecast: dict[str, Any] | None,
     files: dict[str, Any],
 ) -> dict[str, Any]:
     """The report as JSON-ready data. Bytes are whole numbers, ratios fractions, SNR in dB."""
-    graph, plan = compiled.graph, compiled.plan
+    graph, plan, quantised = compiled.graph, compiled.plan, compiled.quantised
     return {
         "tinyml": _version(),
         "model": {
@@ -55,7 +59,10 @@ def build_report(
         },
         "target": asdict(target),
         "quantisation": {
-            "observer": observer if calibration else "the model's own scales",
+            "observer": options.observer if calibration else "the model's own scales",
+            "snr_asked_db": options.snr_db,
+            "overrides": len(options.overrides),
+            "int16": sorted(n for n, t in graph.tensors.items() if _is_int16(t)),
             "calibration": calibration.source if calibration else None,
             "samples": calibration.count if calibration else 0,
         },
@@ -85,6 +92,9 @@ def build_report(
         },
         "instructions": counted.inference,
         "accuracy": accuracy,
+        "forecast": forecast,
+        "scaling": graph.scaling.to_json() if graph.scaling else None,
+        "sensitivity": quantised.sensitivity if quantised else None,
         "verified_on": verified_on,
         "checks": [c.to_json() for c in checks],
         "groups": [[g.first, g.last] for g in plan.groups if g.steps],
@@ -98,7 +108,7 @@ def build_report(
             }
             for b in plan.buffers
         ],
-        "histograms": _histograms(compiled),
+        "histograms": _histograms(compiled, snr),
         "files": files,
     }
 
@@ -138,6 +148,7 @@ def _layer(
     compiled: Compiled, node: Node, snr: Mapping[str, float], counted: Counted
 ) -> dict[str, Any]:
     graph = compiled.graph
+    calibration = compiled.quantised.calibration if compiled.quantised else None
     out = graph.out(node)
     return {
         "name": node.name,
@@ -148,20 +159,30 @@ def _layer(
         "scale": out.q.s,
         "zero_point": out.q.z,
         "snr_db": _finite(snr[out.name]) if out.name in snr else None,
-        "clipped": compiled.calibration.clipped.get(out.name, 0.0) if compiled.calibration else 0.0,
+        "clipped": calibration.clipped.get(out.name, 0.0) if calibration else 0.0,
+        "dtype": out.dtype.value,
         "instructions": counted.nodes.get(out.name),
     }
 
 
-def _histograms(compiled: Compiled) -> list[dict[str, Any]]:
-    """The distribution of each activation and the range that int8 covers."""
+def _is_int16(tensor: Tensor) -> bool:
+    return tensor.dtype is DType.INT16 and not tensor.is_constant
+
+
+def _histograms(compiled: Compiled, snr: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The distribution of each int8 activation and the range that int8 covers; of a large network
+    those that lose most."""
     made: list[dict[str, Any]] = []
-    if compiled.calibration is None:
+    if compiled.quantised is None:
         return made
-    for name, histogram in compiled.calibration.histograms.items():
-        if name not in compiled.graph.tensors:
+    tensors = compiled.graph.tensors
+    histograms = compiled.quantised.calibration.histograms
+    narrow = [n for n in histograms if n in tensors and tensors[n].dtype is DType.INT8]
+    worst = set(sorted(narrow, key=lambda n: snr.get(n, math.inf))[:MOST_HISTOGRAMS])
+    for name, histogram in histograms.items():
+        if name not in worst:
             continue
-        quant = compiled.graph.tensors[name].q
+        quant = tensors[name].q
         counts = histogram.counts.reshape(HISTOGRAM_BINS, -1).sum(axis=1)
         covered = quant.dequantise(np.array([-128, 127], np.int8))
         made.append(

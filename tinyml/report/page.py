@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinyml.report import plots
-from tinyml.report.terminal import bound_text
+from tinyml.report.terminal import bound_text, decibels_text
 
 
 def render_html(report: dict[str, Any]) -> str:
@@ -19,9 +19,11 @@ def render_html(report: dict[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["thousands"] = lambda v: "-" if v is None else f"{v:,}"
     environment.filters["bound"] = bound_text
+    environment.filters["decibels"] = decibels_text
     pictures = {
         "arena": plots.arena(report),
         "snr": plots.snr(report),
+        "sensitivity": plots.sensitivity(report),
         "instructions": plots.instructions(report),
         "histograms": plots.histograms(report),
     }

@@ -63,6 +63,22 @@ def snr(report: dict[str, Any]) -> str:
     return _svg(figure)
 
 
+def sensitivity(report: dict[str, Any]) -> str:
+    """Each layer's share of the output's noise; empty text where it was not measured."""
+    rows = report["sensitivity"]
+    if not rows:
+        return ""
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots()
+    for dtype, colour in (("int8", _PALETTE[0]), ("int16", _PALETTE[1])):
+        shown = [(i, 100 * r["share"]) for i, r in enumerate(rows) if r["dtype"] == dtype]
+        axes.bar([i for i, _ in shown], [v for _, v in shown], color=colour, width=0.8, label=dtype)
+    axes.set(xlabel="layer", ylabel="share of noise, %", xlim=(-1, len(rows)))
+    axes.legend()
+    axes.grid(axis="y", alpha=0.3)
+    return _svg(figure)
+
+
 def instructions(report: dict[str, Any]) -> str:
     """Instructions of every layer; empty text where they were not counted."""
     layers = [(i, x["instructions"]) for i, x in enumerate(report["layers"]) if x["instructions"]]

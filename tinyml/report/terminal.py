@@ -8,6 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+MOST_COSTS = 12
+NAIVE = ("repeat last value", "mean of context", "one context ago")
+
 
 def print_report(report: dict[str, Any], console: Console) -> None:
     """Prints what a user wants to know first: does it fit, is it right, what does it cost."""
@@ -35,7 +38,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             "Instructions", f"{report['instructions']:,}", f"{per_mac:.2f} per MAC, exact"
         )
     if report["output_snr_db"] is not None:
-        facts.add_row("Output SNR", f"{report['output_snr_db']:.1f} dB", "int8 against float")
+        facts.add_row("Output SNR", f"{report['output_snr_db']:.1f} dB", "integers against float")
     if report["accuracy"]:
         accuracy = report["accuracy"]
         facts.add_row(
@@ -44,7 +47,11 @@ def print_report(report: dict[str, Any], console: Console) -> None:
             + (f", float {100 * accuracy['float']:.2f} %" if accuracy["float"] is not None else ""),
             f"{accuracy['samples']:,} samples of {accuracy['data']}",
         )
+    if report.get("forecast"):
+        _forecast_rows(facts, report["forecast"])
     console.print(facts)
+    if report.get("sensitivity"):
+        print_sensitivity(report["sensitivity"], console)
     print_checks(report["checks"], report["verified_on"], console)
     if "learn" in report:
         print_learning(report["learn"], report["target"], console)
@@ -103,6 +110,51 @@ def plan_text(memory: dict[str, Any]) -> str:
 
 def _used(value: int, limit: int) -> str:
     return f"{value:,} B ({100 * value / limit:.0f} %)"
+
+
+def _forecast_rows(facts: Table, forecast: dict[str, Any]) -> None:
+    samples = f"{forecast['samples']:,} windows of {forecast['data']}"
+    ratio = forecast["snr_db"]
+    shown = "equal" if ratio is None else f"{ratio:.1f} dB"
+    facts.add_row("Forecast SNR", shown, "C against float, in each series' own deviations")
+    errors = f"C {forecast['c']['mse']:.4g}, float {forecast['float']['mse']:.4g}"
+    facts.add_row("Forecast MSE", errors, samples)
+    naive = (f"{name} {forecast[name]['mse']:.4g}" for name in NAIVE)
+    facts.add_row("", ", ".join(naive), "naive rules on the same windows")
+
+
+def print_sensitivity(rows: list[dict[str, Any]], console: Console) -> None:
+    """Prints the layers that cost most."""
+    table = Table(title="What layers cost, dearest first", title_justify="left")
+    for heading in (
+        "layer",
+        "operator",
+        "type",
+        "share",
+        "alone",
+        "weights alone",
+        "all, if int16",
+    ):
+        left = heading in ("layer", "operator", "type")
+        table.add_column(heading, justify="left" if left else "right")
+    dearest = sorted(rows, key=lambda r: -r["share"])[:MOST_COSTS]
+    for row in dearest:
+        alone = row["snr_int16_db"] if row["dtype"] == "int16" else row["snr_int8_db"]
+        table.add_row(
+            row["name"],
+            row["op"],
+            row["dtype"],
+            f"{100 * row['share']:.1f} %",
+            decibels_text(alone),
+            decibels_text(row["snr_weights_db"]),
+            decibels_text(row["raised_output_db"]),
+        )
+    console.print(table)
+
+
+def decibels_text(value: float | None) -> str:
+    """A ratio, or a dash where there is none."""
+    return "-" if value is None else f"{value:.1f} dB"
 
 
 def bound_text(allowed: int | None) -> str:

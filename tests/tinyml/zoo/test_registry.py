@@ -35,6 +35,15 @@ def test_entries():
         "embbert-q-spam": (1, 256),
         "embbert-q-spam-64": (1, 64),
         "embbert-q-sentiment": (1, 64),
+        "ttm-demand": (1, 336, 1),
+        "ttm-beijing": (1, 168, 5),
+        "ttm-512-96": (1, 512, 1),
+        "ttm-512-192": (1, 512, 1),
+        "ttm-1024-96": (1, 1024, 1),
+        "mlperf-ad": (1, 640),
+        "mlperf-ic": (1, 3, 32, 32),
+        "mlperf-kws": (1, 1, 49, 10),
+        "mlperf-vww": (1, 3, 96, 96),
     }
 
 

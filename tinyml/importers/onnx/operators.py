@@ -18,8 +18,11 @@ from tinyml.ops import (
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Div,
     FullyConnected,
+    Gelu,
     HardSwish,
+    LayerNorm,
     LeakyRelu,
     Logistic,
     MaxPool2D,
@@ -29,7 +32,9 @@ from tinyml.ops import (
     Relu,
     Relu6,
     Reshape,
+    Slice,
     Softmax,
+    Sqrt,
     Sub,
     Tanh,
     Transpose,
@@ -188,12 +193,38 @@ def _reduce_mean(t: Translation, node: onnx.NodeProto) -> None:
     shape = t.shape(node.input[0])
     axes = t.constant(node, 1) if t.opset >= 18 else np.array(given.get("axes", ()))
     wanted = sorted(int(a) % len(shape) for a in (axes if axes is not None else ()))
-    if len(shape) != 4 or wanted != [2, 3]:
-        raise Unsupported(f"mean over axes {wanted} of {shape}; height and width are supported")
-    mean = _nhwc(t, Mean(), t.read(node.input[0]))
+    if len(shape) == 4 and wanted == [2, 3]:
+        mean = _nhwc(t, Mean(), t.read(node.input[0]))
+    elif wanted and wanted == list(range(wanted[0], wanted[0] + len(wanted))):
+        mean = t.apply(Mean(tuple(wanted)), [t.read(node.input[0])])
+    else:
+        raise Unsupported(f"mean over axes {wanted} of {shape}; neighbouring axes are supported")
     if not given.get("keepdims", 1):
-        mean = t.apply(Reshape(shape[:2]), [mean])
+        kept = tuple(size for axis, size in enumerate(shape) if axis not in wanted)
+        mean = t.apply(Reshape(kept), [mean])
     t.bind(node.output[0], mean)
+
+
+@translates("LayerNormalization")
+def _layer_norm(t: Translation, node: onnx.NodeProto) -> None:
+    given = attributes_of(node)
+    shape = t.shape(node.input[0])
+    if int(given.get("axis", -1)) % len(shape) != len(shape) - 1:
+        raise Unsupported("axes other than the last")
+    if any(node.output[1:]):
+        raise Unsupported("its mean or deviation as an output")
+    gain, offset = _required(t, node, 1), t.constant(node, 2)
+    offset = np.zeros_like(gain) if offset is None else offset
+    constants = [t.store(f"{node.output[0]}_gain", np.broadcast_to(gain, shape[-1:]))]
+    constants.append(t.store(f"{node.output[0]}_offset", np.broadcast_to(offset, shape[-1:])))
+    op = LayerNorm(float(given.get("epsilon", 1e-5)))
+    t.bind(node.output[0], t.apply(op, [t.read(node.input[0]), *constants]))
+
+
+@translates("Gelu")
+def _gelu(t: Translation, node: onnx.NodeProto) -> None:
+    op = Gelu(attributes_of(node).get("approximate", b"none") == b"tanh")
+    t.bind(node.output[0], t.apply(op, [t.read(node.input[0])]))
 
 
 @translates("Gemm")
@@ -228,6 +259,11 @@ def _fully_connected(t: Translation, node: onnx.NodeProto, weights: Array, bias:
 @translates("Add", "Sub", "Mul", "Div")
 def _binary(t: Translation, node: onnx.NodeProto) -> None:
     a, b = node.input
+    if node.op_type == "Div" and not t.is_constant(b):
+        rank = max(len(t.shape(a)), len(t.shape(b)))
+        sides = [_with_rank(t, t.read(s), rank) for s in (a, b)]
+        t.bind(node.output[0], t.apply(Div(), sides))
+        return
     if node.op_type == "Div":
         divisor = _required(t, node, 1)
         if np.any(divisor == 0):
@@ -257,6 +293,7 @@ _UNARY: dict[str, Operator] = {
     "Sigmoid": Logistic(),
     "Tanh": Tanh(),
     "HardSwish": HardSwish(),
+    "Sqrt": Sqrt(),
 }
 
 
@@ -331,6 +368,27 @@ def _transpose(t: Translation, node: onnx.NodeProto) -> None:
     rank = len(t.shape(node.input[0]))
     permutation = tuple(attributes_of(node).get("perm", range(rank)[::-1]))
     t.bind(node.output[0], t.apply(Transpose(permutation), [t.read(node.input[0])]))
+
+
+@translates("Slice")
+def _slice(t: Translation, node: onnx.NodeProto) -> None:
+    shape = t.shape(node.input[0])
+    starts, ends = (_required(t, node, i).ravel() for i in (1, 2))
+    axes, steps = t.constant(node, 3), t.constant(node, 4)
+    begin, size, stride = [0] * len(shape), list(shape), [1] * len(shape)
+    chosen = np.arange(len(starts)) if axes is None else axes.ravel()
+    taken = np.ones(len(starts), np.int64) if steps is None else steps.ravel()
+    for axis, start, end, step in zip(chosen, starts, ends, taken, strict=True):
+        place = int(axis) % len(shape)
+        if step < 1:
+            raise Unsupported(f"step {step}; steps from 1 are supported")
+        low, high, _ = slice(int(start), int(end)).indices(shape[place])
+        if high <= low:
+            raise Unsupported("an empty result")
+        begin[place], stride[place] = low, int(step)
+        size[place] = -(-(high - low) // int(step))
+    op = Slice(tuple(begin), tuple(size), tuple(stride))
+    t.bind(node.output[0], t.apply(op, [t.read(node.input[0])]))
 
 
 @translates("Concat")

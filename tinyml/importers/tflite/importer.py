@@ -10,6 +10,7 @@ from tinyml.importers.names import identifier
 from tinyml.importers.tflite.file import DAMAGED_HINT, StoredModel, StoredOperator, damaged, parse
 from tinyml.importers.tflite.operators import SUPPORTED, TRANSLATORS
 from tinyml.importers.tflite.reader import Reader, Unsupported
+from tinyml.importers.tflite.tables import fold_tables
 from tinyml.ir.graph import Graph
 
 _SUPPORTED_HINT = f"Supported TFLite operators: {', '.join(SUPPORTED)}."
@@ -43,7 +44,7 @@ def import_tflite(source: Path | bytes, name: str | None = None) -> Graph:
 
 
 def _import(data: bytes, name: str | None, stem: str) -> Graph:
-    model = parse(data)
+    model = fold_tables(parse(data))
     if not model.operators:
         raise damaged("the model holds no operators")
     reader = Reader(identifier(name or stem or model.description or "model"), model)

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tinyml.importers.tflite.file import Options, StoredOperator
 from tinyml.importers.tflite.reader import Reader, Unsupported
+from tinyml.importers.tflite.tables import TABLE
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import DType, Quantisation, Tensor
 from tinyml.ops import (
@@ -35,6 +36,7 @@ from tinyml.ops import (
     Reshape,
     Softmax,
     Sub,
+    Table,
     Tanh,
     Transpose,
     Window,
@@ -317,6 +319,14 @@ translates("RELU6", 1)(_unary(Relu6()))
 translates("TANH", 1)(_unary(Tanh()))
 
 
+@translates(TABLE, 2)
+def _table(reader: Reader, operator: StoredOperator) -> None:
+    x, table = (reader.tensor(i) for i in operator.inputs)
+    if table.data is None:
+        raise Unsupported(f"'{table.name}' is computed at run time; a constant is supported")
+    reader.apply(Table(), [x], operator, [table])
+
+
 @translates("LEAKY_RELU", 1, options="LeakyReluOptions")
 def _leaky_relu(reader: Reader, operator: StoredOperator) -> None:
     alpha = operator.options.real("Alpha")
@@ -439,4 +449,5 @@ def _concatenation(reader: Reader, operator: StoredOperator) -> None:
     reader.apply(Concatenation(axis), tensors, operator)
 
 
-SUPPORTED = tuple(sorted(TRANSLATORS))
+# A table is no operator of the format.
+SUPPORTED = tuple(sorted(TRANSLATORS.keys() - {TABLE}))

@@ -119,6 +119,31 @@ class OnnxBuilder:
         """Quantises a float value into the graph's tensor."""
         self._append("QuantizeLinear", [value, *self._parameters(tensor)], tensor.name, {})
 
+    def integers_of(self, tensor: Tensor) -> str:
+        """The integers of a tensor, for operators that only move them."""
+        return tensor.name if tensor.data is None else self.initialiser(tensor.values)
+
+    def read_rows(self, tensor: Tensor) -> str:
+        """The float value of a tensor as (rows, last axis of the graph); moved as integers."""
+        if len(tensor.shape) <= 2 or tensor.data is not None:
+            return self.to_nhwc(self.read(tensor), tensor.shape)
+        value = self.to_nhwc(tensor.name, tensor.shape)
+        flat = self.node("Reshape", [value, self.integers((-1, tensor.shape[-1]))])
+        return self.node("DequantizeLinear", [flat, *self._parameters(tensor)])
+
+    def write_rows(self, tensor: Tensor, value: str) -> None:
+        """Quantises what `read_rows` gives the shape of."""
+        if len(tensor.shape) <= 2:
+            self.write(tensor, value)
+            return
+        flat = self.node("QuantizeLinear", [value, *self._parameters(tensor)])
+        whole = self.node("Reshape", [flat, self.integers(tensor.shape)])
+        self.write_integers(tensor, self.to_nchw(whole, tensor.shape))
+
+    def write_integers(self, tensor: Tensor, value: str) -> None:
+        """States that integers computed by integer operators are the graph's tensor."""
+        self._append("Identity", [value], tensor.name, {})
+
     def _parameters(self, tensor: Tensor) -> list[str]:
         scale = np.array(tensor.q.scale, np.float32)
         zero = np.array(tensor.q.zero_point, tensor.dtype.numpy)

@@ -132,6 +132,27 @@ class TfliteBuilder:
             self.operator("PAD", inputs, [output], "PadOptions")
         return output, "VALID"
 
+    def table(self, x: Tensor, values: Array, out: Tensor) -> None:
+        """An elementwise function of an int8 tensor by its 256 results, values[i] for i - 128.
+
+        TFLite-Micro has no such operator: the integers become indices by CAST and ADD, and GATHER
+        picks the results.
+        """
+        wide, index = (
+            self._append(f"{out.name}_{part}", x.shape, DType.INT32, None, None)
+            for part in ("cast", "index")
+        )
+        types = {
+            "inDataType": schema.TensorType.INT8,
+            "outDataType": schema.TensorType.INT32,
+        }
+        self.operator("CAST", [self.tensor(x)], [wide], "CastOptions", **types)
+        offset = self.integers("table_offset", [128])
+        self.operator("ADD", [wide, offset], [index], "AddOptions")
+        stored = self.constant(f"{out.name}_table", values, out.quant)
+        inputs = [stored, index]
+        self.operator("GATHER", inputs, [self.tensor(out)], "GatherOptions", axis=0, batchDims=0)
+
     @staticmethod
     def padding(scheme: str) -> int:
         """The schema's number of a padding scheme."""

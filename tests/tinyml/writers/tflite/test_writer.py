@@ -215,8 +215,11 @@ def test_an_option_the_schema_lacks_is_refused():
         TfliteBuilder("g").operator("ADD", [0, 1], [2], "AddOptions", beta=1.0)
 
 
-def test_a_table_has_no_tflite_operator():
-    table = Tensor("t", (256,), DType.INT8, Quantisation.per_tensor(1.0, 0), np.zeros(256, np.int8))
+def test_a_table_is_three_operators():
+    values = np.arange(256).astype(np.int8)
+    table = Tensor("t", (256,), DType.INT8, Quantisation.per_tensor(1.0, 0), values)
     graph = model(Table(), [activation("x", (1, 4), 0.1, 0), table], 0.1, 0)
-    with pytest.raises(NotImplementedError, match="no table"):
-        write_tflite(graph)
+    read = parsed(write_tflite(graph))
+    codes = [read.operatorCodes[o.opcodeIndex].builtinCode for o in read.subgraphs[0].operators]
+    wanted = [schema.BuiltinOperator.CAST, schema.BuiltinOperator.ADD]
+    assert codes == [*wanted, schema.BuiltinOperator.GATHER]
