@@ -125,13 +125,21 @@ def _build(
     link: Sequence[str],
 ) -> Program:
     model = str(read_report(export)["model"]["name"])
-    c_dir = export / "c"
+    c_dir, learn = export / "c", export / "learn"
     models = [c_dir / f"{model}.c", c_dir / f"{model}_weights.c"]
     models += sorted((c_dir / "kernels").glob("*.c"))
     headers = [p for folder in include[:2] for p in folder.glob("*.h")]
-    command = [*flags, *WARNINGS, *(f"-I{p}" for p in (c_dir, *include))]
-    command += [f"-DTML_MODEL_NAME={model}", f'-DTML_MODEL_HEADER="{model}.h"']
-    command += ['-DMBEDTLS_CONFIG_FILE="mbedtls_config.h"'] if "-ffreestanding" in flags else []
+    # The model's own headers come last, and by path: a model may be named as a part of the agent.
+    command = [*flags, *WARNINGS, *(f"-I{p}" for p in (*include, c_dir))]
+    command += [f"-DTML_MODEL_NAME={model}", f'-DTML_MODEL_HEADER="{c_dir.resolve() / model}.h"']
+    is_board = "-ffreestanding" in flags
+    command += ['-DMBEDTLS_CONFIG_FILE="mbedtls_config.h"'] if is_board else []
+    if learn.is_dir() and not is_board:
+        models += _learner_sources(learn, c_dir)
+        sources = [*sources, *sorted((firmware_root() / "agent" / "train").glob("*.c"))]
+        headers += (firmware_root() / "agent" / "train").glob("*.h")
+        command.append(f'-DTML_LEARN_HEADER="{learn.resolve() / model}_learn.h"')
+        link = [*link, "-lm"]
     shape = hashlib.sha256(repr((compiler, flags, link, model)).encode())
     for path in (*sources, *foreign, *models, *headers):
         shape.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -142,21 +150,29 @@ def _build(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         work = Path(scratch)
-        jobs = [(s, [*command], work / f"{s.stem}.o") for s in (*sources, *models)]
-        jobs += [
-            (s, [c for c in command if c not in WARNINGS], work / f"{s.stem}.o") for s in foreign
+        theirs = [c for c in command if c not in WARNINGS]
+        jobs = [(s, command) for s in (*sources, *models)] + [(s, theirs) for s in foreign]
+        objects = [str(work / f"{i}.o") for i in range(len(jobs))]
+        commands = [
+            [compiler, *options, "-c", str(source), "-o", made]
+            for (source, options), made in zip(jobs, objects, strict=True)
         ]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            list(
-                pool.map(lambda j: _run([compiler, *j[1], "-c", str(j[0]), "-o", str(j[2])]), jobs)
-            )
-        objects = [str(j[2]) for j in jobs]
+            list(pool.map(_run, commands))
         image = work / "device.elf"
         sanitizers = [f for f in flags if f.startswith(("-m", "-fsanitize"))]
         final = ["-o", str(image), f"-Wl,-Map={program.link_map}", *link]
         _run([compiler, *sanitizers, *objects, *final])
         image.rename(program.path)
     return program
+
+
+def _learner_sources(learn: Path, c_dir: Path) -> list[Path]:
+    """The learner's C without the kernels that the model's folder has too."""
+    there = {p.name for p in (c_dir / "kernels").glob("*.c")}
+    runtime = sorted((learn / "runtime").glob("*.c"))
+    kept = [p for p in runtime if p.name.removeprefix("kernel_") not in there]
+    return [*sorted(learn.glob("*.c")), *kept]
 
 
 def _samples(export: Path, folder: Path) -> Path | None:

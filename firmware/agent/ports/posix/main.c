@@ -25,6 +25,10 @@
 #include "agent.h"
 #include "file_flash.h"
 #include "net.h"
+#ifdef TML_LEARN_HEADER
+#include TML_LEARN_HEADER
+#include "train/trainer.h"
+#endif
 
 #define JOIN_(a, b) a##b
 #define JOIN(a, b) JOIN_(a, b)
@@ -34,10 +38,10 @@ enum { RX_BYTES = 4096 + 256, TX_BYTES = 8192, NAME_BYTES = 33 };
 
 typedef struct {
     const char *broker, *ca, *credentials, *root_key, *state, *samples;
-    const char *vendor, *hardware, *firmware, *sensor;
+    const char *vendor, *hardware, *firmware, *sensor, *learn_samples;
     uint32_t inference_ms, report_s, slot_bytes, will_delay_s, backoff_ms, stats_s;
     uint32_t first, count; /* of the lines of the credentials */
-    uint64_t opset;
+    uint64_t opset, learn_rows;
     double cut_percent, connect_rate;
 } options_t;
 
@@ -53,6 +57,13 @@ typedef struct {
     char tenant[NAME_BYTES], name[NAME_BYTES], password[128], prefix[96];
     size_t next_sample;
     bool reboots;
+#ifdef TML_LEARN_HEADER
+    tml_train_t train;
+    tml_trainer_t trainer;
+    tml_trainer_config_t training;
+    const float *rows;
+    size_t row_count, next_row;
+#endif
 } device_t;
 
 static samples_t samples;
@@ -146,6 +157,89 @@ static void *allocate(size_t bytes) {
     return memory;
 }
 
+#ifdef TML_LEARN_HEADER
+#define LEARN JOIN(TML_MODEL_NAME, _learn)
+
+/* Floats of a row of training data: the inputs, then the label, or a value for each output. */
+static size_t row_floats(void) {
+    return LEARN.inputs + (LEARN.loss == TML_LOSS_CROSS_ENTROPY ? 1 : LEARN.outputs);
+}
+
+static int next_row(void *context, float *input, tml_learn_target_t *target) {
+    device_t *device = context;
+    if (device->row_count == 0) return -1;
+    const float *row = device->rows + row_floats() * (device->next_row++ % device->row_count);
+    memcpy(input, row, LEARN.inputs * sizeof *input);
+    target->label = (int32_t)row[LEARN.inputs];
+    target->values = row + LEARN.inputs;
+    return 0;
+}
+
+static const float *map_rows(const char *path, size_t *count) {
+    const int file = open(path, O_RDONLY);
+    struct stat info;
+    if (file < 0 || fstat(file, &info) != 0) fail(path, strerror(errno));
+    const size_t bytes = (size_t)info.st_size;
+    if (bytes == 0 || bytes % (row_floats() * sizeof(float))) {
+        fail(path, "is not a whole number of rows of the learner's inputs and target");
+    }
+    const float *rows = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);
+    if (rows == MAP_FAILED) fail(path, strerror(errno));
+    close(file);
+    *count = bytes / (row_floats() * sizeof(float));
+    return rows;
+}
+
+/* One file whose rows are shared out, or a folder with a file for each device. */
+static void give_rows(device_t *device, const options_t *options, uint32_t id) {
+    static const float *shared;
+    static size_t shared_count;
+    struct stat info;
+    if (!options->learn_samples) return;
+    if (stat(options->learn_samples, &info) == 0 && S_ISDIR(info.st_mode)) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s.f32", options->learn_samples, device->name);
+        device->rows = map_rows(path, &device->row_count);
+        return;
+    }
+    if (!shared) shared = map_rows(options->learn_samples, &shared_count);
+    device->rows = shared;
+    device->row_count = shared_count;
+    if (options->learn_rows) {
+        const size_t first = (size_t)options->learn_rows * (id + options->first);
+        if (first + options->learn_rows > shared_count) {
+            fail(options->learn_samples, "has fewer rows than --learn-rows times the devices");
+        }
+        device->rows = shared + first * row_floats();
+        device->row_count = options->learn_rows;
+    }
+}
+
+static void configure_training(device_t *device, const options_t *options, uint32_t id) {
+    enum { ENTRIES = 4096, CAPTURE = 1 << 16 };
+    const uint32_t count = LEARN.weight_count;
+    give_rows(device, options, id);
+    device->training = (tml_trainer_config_t){
+        .model = &LEARN,
+        .state = allocate(LEARN.state_bytes),
+        .work = allocate(LEARN.work_bytes),
+        .reference = allocate(count * sizeof(float)),
+        .mask = allocate(tml_trainer_bitmap_bytes(count)),
+        .index = allocate(tml_trainer_bitmap_bytes(count)),
+        .input = allocate(LEARN.inputs * sizeof(float)),
+        .entries = allocate(ENTRIES * sizeof(tml_learn_entry_t)),
+        .entry_count = ENTRIES,
+        .capture = allocate(CAPTURE),
+        .capture_bytes = CAPTURE,
+        .samples = {device, next_row},
+    };
+    if (!tml_trainer_init(&device->train, &device->training, &device->trainer)) {
+        fail("the learner", "does not take its memory");
+    }
+    device->config.trainer = &device->trainer;
+}
+#endif
+
 static void configure(device_t *device, const options_t *options, posix_broker_t *broker,
                       uint32_t id) {
     tml_agent_config_t *config = &device->config;
@@ -187,6 +281,9 @@ static void configure(device_t *device, const options_t *options, posix_broker_t
     config->sample = next_sample;
     config->reboot = reboot;
     posix_connection_init(&device->connection, broker, id, &config->transport);
+#ifdef TML_LEARN_HEADER
+    configure_training(device, options, id);
+#endif
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.%s.flash", options->state, device->tenant, device->name);
     if (posix_flash_open(&config->flash, path, options->slot_bytes) != 0) {
@@ -309,6 +406,9 @@ static const char usage[] =
     "  --vendor NAME (generic)  --hardware CLASS (host)  --firmware VERSION (1.0.0)\n"
     "  --sensor KIND  --opset NUMBER  --will-delay S (30)  --backoff MS (1000)\n"
     "  --connect-rate N       devices a second that begin; 0 is all at once\n"
+    "  --learn-samples FILE|DIR  training data: float32 rows, inputs then target; a folder has a\n"
+    "                         file DEVICE.f32 for each device\n"
+    "  --learn-rows N         device i has rows [i N, (i + 1) N) of the file; else all have all\n"
     "  --cut-percent P        of the connections break after random bytes (for tests)\n"
     "  --stats S              print a line of JSON every S seconds\n";
 
@@ -342,6 +442,8 @@ static void parse(int count, char **arguments, options_t *options) {
                                           {"count", 1, 0, 'C'},
                                           {"cut-percent", 1, 0, 'p'},
                                           {"connect-rate", 1, 0, 'R'},
+                                          {"learn-samples", 1, 0, 'L'},
+                                          {"learn-rows", 1, 0, 'M'},
                                           {"help", 0, 0, 'h'},
                                           {0, 0, 0, 0}};
     for (int c; (c = getopt_long(count, arguments, "h", names, NULL)) != -1;) {
@@ -402,6 +504,12 @@ static void parse(int count, char **arguments, options_t *options) {
             break;
         case 'C':
             options->count = (uint32_t)number("--count", optarg);
+            break;
+        case 'L':
+            options->learn_samples = optarg;
+            break;
+        case 'M':
+            options->learn_rows = number("--learn-rows", optarg);
             break;
         case 'p':
             options->cut_percent = strtod(optarg, NULL);
