@@ -24,7 +24,7 @@ from tinyml.kernels.pack import (
 
 # Beyond this the widened columns of a convolution cost more memory than they are worth.
 _LARGEST_SCRATCH = 32768
-# Which channel of a group stands where in the vectors of mve_quad_t and mve_lanes_t.
+# Which channel of a group stands where in the vectors of quad_t and mve_lanes_t.
 _QUAD = np.arange(4)
 _INTERLEAVED = np.arange(16).reshape(4, 4).T.ravel()
 
@@ -256,7 +256,7 @@ class MveConv(Variant):
 
 
 def _padded_rows(shape: Mapping[str, int]) -> int:
-    """Bytes of the padded input rows under one window (rows_mve.h)."""
+    """Bytes of the padded input rows under one window (padded_rows.h)."""
     ring = (shape["kernel_h"] - 1) * shape["dilation_h"] + 1
     last = (shape["output_w"] - 1) * shape["stride_w"]
     width = last + (shape["kernel_w"] - 1) * shape["dilation_w"] + 1
@@ -318,7 +318,78 @@ class MveDepthwise(Variant):
         return [np.concatenate([ends, flat], axis=1)]
 
 
+class RiscvConv(Variant):
+    """Tiles of four channels by two pixels on bytes."""
+
+    isa = "rv32"
+    kind = CONV
+    kernel = "tml_conv2d_s8_rv32"
+    takes_scratch = True
+
+    def applies(self, layer: Layer) -> bool:
+        return layer.has_short_requantisation() and self.scratch(layer) <= _LARGEST_SCRATCH
+
+    def scratch(self, layer: Layer) -> int:
+        _, shape = self.shape(layer)
+        pads = shape.get("pad_top", 0), shape.get("pad_left", 0)
+        one_tap = (shape["kernel_h"], shape["kernel_w"], *pads) == (1, 1, 0, 0)
+        return 0 if one_tap else 2 * int(layer.rows.shape[1])
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        by_quad = padded(layer.rows, 4, 0).astype(np.int8).reshape(-1, 4, layer.rows.shape[1])
+        return [requantisation_vectors(layer, _QUAD), by_quad.transpose(0, 2, 1)]
+
+
+class RiscvRows(RiscvConv):
+    """A fully connected layer: the rows are pixels."""
+
+    kind = FULLY_CONNECTED
+
+    def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
+        return "tml_window_t", _rows_as_pixels(layer)
+
+
+class RiscvOneChannel(RiscvConv):
+    """A depthwise convolution of one input channel is a convolution."""
+
+    kind = DEPTHWISE
+
+    def applies(self, layer: Layer) -> bool:
+        return layer.shape["input_c"] == 1 and super().applies(layer)
+
+
+class RiscvDepthwise(Variant):
+    """A channel at a time along rows, with its weights in registers."""
+
+    isa = "rv32"
+    kind = DEPTHWISE
+    kernel = "tml_depthwise_conv2d_s8_rv32"
+    takes_scratch = True
+    _MOST_ROWS = 16  # as in depthwise_conv2d_rv32.c
+
+    def applies(self, layer: Layer) -> bool:
+        s = layer.shape
+        return (
+            s["input_c"] == s["output_c"]
+            and s["kernel_h"] <= self._MOST_ROWS
+            and layer.has_short_requantisation()
+            and self.scratch(layer) <= _LARGEST_SCRATCH
+        )
+
+    def scratch(self, layer: Layer) -> int:
+        return _padded_rows(layer.shape)
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        ends = requantisation_vectors(layer, np.arange(1)).view(np.uint8)
+        weights = padded(layer.rows, 4, 1).astype(np.int8).view(np.uint8)
+        return [np.concatenate([ends, weights], axis=1)]
+
+
 VARIANTS: tuple[Variant, ...] = (
+    RiscvOneChannel(),
+    RiscvDepthwise(),
+    RiscvConv(),
+    RiscvRows(),
     MveOneChannel(),
     MveDepthwise(),
     MveConv(),

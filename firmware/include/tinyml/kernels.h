@@ -142,6 +142,14 @@ void tml_fully_connected_s8_blocks_dsp(const tml_fully_connected_t *shape, const
 void tml_conv2d_s8_blocks_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
                               int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
 
+/* The same layers for 32-bit RISC-V with multiplication. scratch: conv2d twice its taps, none for
+ * 1x1 without padding; depthwise_conv2d (depth multiplier 1, at most 16 kernel rows) the padded
+ * rows under one window. */
+void tml_conv2d_s8_rv32(const tml_window_t *shape, const void *data, const int8_t *input,
+                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+void tml_depthwise_conv2d_s8_rv32(const tml_window_t *shape, const void *data, const int8_t *input,
+                                  int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+
 /* ------------------------------------------------------------------ pooling */
 
 typedef struct {

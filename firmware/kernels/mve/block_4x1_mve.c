@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "block_mve.h"
-#include "requantise.h"
 
 #if TML_USE_MVE
 
@@ -143,7 +142,7 @@ void tml_mve_block_4x1_short(const mve_block_t *block) {
 void tml_mve_block_4x1(const mve_block_t *block) {
     const int32_t lines = (block->taps + 15) / 16;
     for (int32_t q = 0; q < block->quads; ++q) {
-        const mve_quad_t *channels = block->channels + q;
+        const quad_t *channels = block->channels + q;
         const int8_t *weights = block->weights + q * lines * 64;
         for (int32_t p = 0; p < block->pixels; ++p) {
             const int8_t *input = block->input + p * block->input_step;

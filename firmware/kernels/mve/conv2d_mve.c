@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "block_mve.h"
-#include "bytes_mve.h"
+#include "bytes.h"
 #include "clamp.h"
-#include "rows_mve.h"
+#include "padded_rows.h"
 #include "window.h"
 
 enum { COLUMNS = 4 }; /* pixels gathered at a time */
@@ -130,7 +130,7 @@ static void windows(const tml_window_t *shape, const mve_block_t *all, int8_t ze
 void tml_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t *input,
                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch) {
     const tml_matmul_data_t *header = (const tml_matmul_data_t *)data;
-    const mve_quad_t *channels = (const mve_quad_t *)(header + 1);
+    const quad_t *channels = (const quad_t *)(header + 1);
     mve_block_t block = {.channels = channels};
     block.weights = (const int8_t *)(channels + (shape->output_c + 3) / 4);
     block.taps = shape->kernel_h * shape->kernel_w * shape->input_c;

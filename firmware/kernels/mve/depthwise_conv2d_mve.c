@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "clamp.h"
 #include "depthwise_mve.h"
-#include "rows_mve.h"
+#include "padded_rows.h"
 
 enum { LANES = 16, MOST_TAPS = 64 };
 

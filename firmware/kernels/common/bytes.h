@@ -2,8 +2,8 @@
  *
  * Copying and filling bytes, sixteen at a time where the core can.
  */
-#ifndef TINYML_MVE_BYTES_H
-#define TINYML_MVE_BYTES_H
+#ifndef TINYML_BYTES_H
+#define TINYML_BYTES_H
 
 #include <stdint.h>
 

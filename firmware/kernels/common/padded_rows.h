@@ -2,10 +2,10 @@
  *
  * The input rows under one window, copied with their padding: a ring that moves down the image.
  */
-#ifndef TINYML_MVE_ROWS_H
-#define TINYML_MVE_ROWS_H
+#ifndef TINYML_PADDED_ROWS_H
+#define TINYML_PADDED_ROWS_H
 
-#include "bytes_mve.h"
+#include "bytes.h"
 #include "window.h"
 
 typedef struct {
