@@ -78,7 +78,7 @@ class Config:
     """
 
     tenant: str = "default"
-    vendor: str = "tinyml"
+    vendor: str = "generic"
     database: str = "sqlite:///fleet.db"
     retention_days: float = 30
     broker: BrokerConfig = BrokerConfig()

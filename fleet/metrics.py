@@ -23,10 +23,10 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
-        self.commit_seconds = Histogram(
-            "fleet_commit_seconds",
-            "From the arrival of the oldest message of a batch to its commit",
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        self.message_seconds = Histogram(
+            "fleet_message_seconds",
+            "From the arrival of a message to its commit",
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.5, 2, 5, 10, 30),
             registry=self.registry,
         )
         self.batch_messages = Histogram(

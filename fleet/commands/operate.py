@@ -35,7 +35,7 @@ audit_app = typer.Typer(help="The audit trail.", no_args_is_help=True)
 def init(
     home: HomeOption = None,
     tenant: Annotated[str, typer.Option(help="Whose fleet it is.")] = "default",
-    vendor: Annotated[str, typer.Option(help="Who makes the devices.")] = "tinyml",
+    vendor: Annotated[str, typer.Option(help="Who makes the devices.")] = "generic",
     host: Annotated[
         list[str] | None,
         typer.Option(help="Name or address by which devices reach the broker; may be repeated."),

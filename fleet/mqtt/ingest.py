@@ -77,7 +77,6 @@ class Ingest:
         return batch
 
     def _commit(self, batch: Sequence[Incoming], stop: threading.Event) -> None:
-        oldest = batch[0].at
         while True:
             try:
                 result = absorb_all(self._home.store, batch)
@@ -89,7 +88,9 @@ class Ingest:
                 if stop.wait(0.5):
                     return
         self.link.acknowledge(batch)
-        self._metrics.commit_seconds.observe(time.time() - oldest)
+        now = time.time()
+        for message in batch:
+            self._metrics.message_seconds.observe(now - message.at)
         self._metrics.batch_messages.observe(len(batch))
         for channel, count in result.received.items():
             self._metrics.received.labels(channel).inc(count)

@@ -165,7 +165,7 @@ class Live:
                 state=self.folder / f"state-{prefix}",
                 ca=None if config.insecure else self.home.keys / "ca.pem",
                 stats_s=1,
-                options=["--vendor", "tinyml", "--hardware", "host", "--slot-bytes", "262144",
+                options=["--vendor", "generic", "--hardware", "host", "--slot-bytes", "262144",
                          "--will-delay", "1", *options],
                 stdout=log.fileno(),
             )  # fmt: skip

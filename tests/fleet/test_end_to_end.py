@@ -149,12 +149,12 @@ def test_every_wrong_manifest_is_refused(live: Live, exports: list[Path], tmp_pa
                 return status.state.name.lower(), status.reason.name.lower()
 
     def signed(**changes: object) -> bytes:
-        fields = {"sequence": 5, "tenant": TENANT, "vendor": "tinyml", **changes}
+        fields = {"sequence": 5, "tenant": TENANT, "vendor": "generic", **changes}
         return sign(draft, signer, **fields)
 
     whole = signed()
     # another device, class, vendor, tenant, structure; expired
-    fields = {"sequence": 5, "tenant": TENANT, "vendor": "tinyml"}
+    fields = {"sequence": 5, "tenant": TENANT, "vendor": "generic"}
     cases = [
         ("wrong_device", signed(device="another")),
         ("wrong_device", signed(tenant="another")),
@@ -170,7 +170,7 @@ def test_every_wrong_manifest_is_refused(live: Live, exports: list[Path], tmp_pa
     make_root(tmp_path / "foreign")
     make_release_key(tmp_path / "foreign", tmp_path / "foreign" / "root.key", TENANT)
     foreign = load_signer(tmp_path / "foreign", time.time())
-    theirs = sign(draft, foreign, sequence=5, tenant=TENANT, vendor="tinyml")
+    theirs = sign(draft, foreign, sequence=5, tenant=TENANT, vendor="generic")
     for grant in (foreign.grant, signer.grant, None):
         state, reason = ask(theirs, grant)
         assert state == "rejected"

@@ -24,7 +24,7 @@ DIGEST = bytes(range(32))
 
 def hello(boot_id: int = 1, seq: int = 0, **changes: object) -> m.Hello:
     fields: dict[str, object] = {
-        "boot_id": boot_id, "seq": seq, "protocol": 1, "vendor": "tinyml", "hardware": "posix",
+        "boot_id": boot_id, "seq": seq, "protocol": 1, "vendor": "generic", "hardware": "posix",
         "firmware": "1.0", "abi": 2**64 - 1, "opset": 3, "arena_bytes": 5000, "slot_bytes": 9000,
         "packet_bytes": 2048, "model": m.ModelInfo(digest=DIGEST, sequence=0,
                                                    state=m.SlotState.CONFIRMED),
