@@ -262,9 +262,9 @@ def document(kept: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# The fleet's server, measured",
         "",
-        "Printed by `python bench/fleet_server.py`: the real server, mosquitto 2.0.11 and the agent",
-        f"in C on one machine of {os.cpu_count()} cores. Times depend on what else it does: the",
-        "load average at the start of each measurement is given.",
+        "Printed by `python bench/fleet_server.py`: the real server, mosquitto 2.0.11 and the",
+        f"agent in C on one machine of {os.cpu_count()} cores, other work beside it: the load",
+        "average at the start of each measurement is given.",
     ]
     for name, result in kept.items():
         words = (MEASUREMENTS[name].__doc__ or "").strip()

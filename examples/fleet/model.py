@@ -41,9 +41,8 @@ def train(folder: Path) -> None:
             if step == steps:
                 (folder / version).mkdir(parents=True, exist_ok=True)
                 example = torch.from_numpy(data.train_x[:1])
-                torch.onnx.export(
-                    model.eval(), (example,), str(folder / version / "digits.onnx"), dynamo=True
-                )
+                file = str(folder / version / "digits.onnx")
+                torch.onnx.export(model.eval(), (example,), file, dynamo=True, verbose=False)
                 model.train()
     np.savez(folder / "calibration.npz", x=data.train_x[:256])
     np.savez(folder / "test.npz", x=data.test_x, y=data.test_y)

@@ -4,7 +4,7 @@
 | State             | Leaves by                                                                  |
 |-------------------|----------------------------------------------------------------------------|
 | draft             | submit -> ready, or awaiting_approval when the plan asks for it             |
-| awaiting_approval | approve -> ready; deny -> denied                                            |
+| awaiting_approval | approve -> ready; deny -> denied; cancel -> stopped                         |
 | ready             | start -> running; cancel -> stopped                                         |
 | running           | wave confirmed and soaked -> next wave, paused, or finished; too many       |
 |                   | failures, a wave that cannot succeed, or the deadline -> stopping; pause    |
@@ -333,6 +333,9 @@ def _refill(r: Rollout, now: float) -> Rollout:
 
 
 def _stop(r: Rollout, why: str, by_itself: bool = False) -> tuple[Rollout, tuple[Effect, ...]]:
+    if r.state not in (_R.RUNNING, _R.PAUSED):
+        # No device was told anything, so nothing has to be waited for.
+        return replace(r, state=_R.STOPPED, why=why), (EndOpen(), Note("rollout.stopped", why))
     undo = by_itself and r.plan.abort.rollback
     stopped = replace(r, state=_R.STOPPING, why=why, undo=undo)
     return stopped, (Note("rollout.stopping", why), EndOpen())
