@@ -8,7 +8,7 @@ BUILD := build
 C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-long lint format bench bench-models size fuzz clean
+.PHONY: help setup system demo fleet-demo test test-long lint format bench bench-models size fuzz clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: setup ## Compile a trained image model to Cortex-M4 firmware, verify it, a
 # Compiled and verified again only when the compiler or the firmware has changed.
 $(BUILD)/demo/report.json: $(shell find tinyml firmware -type f -not -name '*.pyc')
 	$(BIN)/tinyml export zoo:tinynet-mnist --target cortex-m4 --out $(BUILD)/demo > /dev/null
+
+fleet-demo: setup ## A fleet on this machine: broker, server, 20 devices, 2 boards, rollouts, a bad model.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python examples/fleet/run.py
 
 test: setup ## Run the tests (minutes).
 	@scripts/system-packages --optional

@@ -37,6 +37,9 @@ WhereOption = Annotated[
 ]
 
 
+PIPE_COLUMNS = 200
+
+
 def open_home(folder: Path | None) -> Home:
     """The home that a command means."""
     return Home(home_folder(folder))
@@ -57,7 +60,9 @@ def actor() -> str:
 
 def console() -> Console:
     """For people."""
-    return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    # A pipe or a file has no width: tables must not be cut for it.
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    return Console(highlight=False, markup=False, width=width)
 
 
 def print_json(data: Any) -> None:

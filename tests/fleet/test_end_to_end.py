@@ -25,6 +25,7 @@ from fleet.service import devices, rollouts, telemetry, twins
 from fleet.store import queues
 from fleet.wire import decode, topics
 from fleet.wire.messages import Job, JobAction, JobState, JobStatus
+from tests.fleet.conftest import Cluster
 from tests.fleet.live import TENANT, Live, perceptron
 from tests.fleet.mqtt.client import Client
 from tinyml import TinymlError
@@ -241,3 +242,20 @@ def test_a_revoked_device_is_gone(live: Live, exports: list[Path]):
     devices.revoke(live.home, TENANT, names[0], "test")
     live.until(lambda: live.stats().get("connected") == 1, "the broker has thrown it out")
     assert live.online() == 1
+
+
+def test_roles_in_several_processes_on_postgresql(
+    tmp_path: Path, postgres: Cluster, exports: list[Path]
+):
+    with Live(tmp_path, postgres.database()) as live:
+        live.serve("--roles", "broker,rollout,blob")
+        live.serve("--roles", "ingest", "--instance", "1")
+        live.serve("--roles", "ingest,rollout", "--instance", "2")
+        names = live.start(exports[0], 4, options=QUICK)
+        live.publish(exports[1])
+        number = live.rollout(
+            "perceptron", Plan(waves=(Wave(count=1), Wave(percent=100)), trial_s=1)
+        )
+        live.until(lambda: telemetry.latest(live.home, TENANT, names[0]), "a report comes")
+        assert live.ended(number)["states"] == {"confirmed": 4}
+        assert_each_once(live, number)
