@@ -55,7 +55,7 @@ def restored(graph: Graph, c_graph: Graph, raw: Feed, forecasts: Sequence[Array]
     values = _run(c_graph, (Statistics,), raw)
     values |= {f"{n}_standard": a for n, a in zip(graph.outputs, forecasts, strict=True)}
     values = _run(c_graph, (Restore,), values)
-    return [values[n] for n in graph.outputs]
+    return [values.get(n, f) for n, f in zip(graph.outputs, forecasts, strict=True)]
 
 
 def _run(graph: Graph, kinds: tuple[type, ...], known: Feed) -> dict[str, Array]:

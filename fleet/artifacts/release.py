@@ -101,14 +101,14 @@ def from_export(
     chosen = tuple(classes) or (str(report["target"]["name"]),)
     for one in chosen:
         check_id("hardware class", one)
-    if not 1 <= golden_inputs <= len(export.feeds):
+    if not 1 <= golden_inputs <= len(export.c_feeds):
         raise InvalidError(
-            f"{golden_inputs} golden inputs are asked for; the export holds {len(export.feeds)}"
+            f"{golden_inputs} golden inputs are asked for; the export holds {len(export.c_feeds)}"
         )
-    feeds = export.feeds[:golden_inputs]
-    inputs = b"".join(_plain(feed[name]) for feed in feeds for name in export.graph.inputs)
+    feeds = export.c_feeds[:golden_inputs]
+    inputs = b"".join(_plain(feed[name]) for feed in feeds for name in export.c_graph.inputs)
     outputs = hashlib.sha256()
-    for arrays in reference_outputs(export.graph, feeds):
+    for arrays in reference_outputs(export.c_graph, feeds):
         for array in arrays:
             outputs.update(_plain(array))
     name = str(report["model"]["name"])
