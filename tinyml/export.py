@@ -45,7 +45,7 @@ from tinyml.verify import (
     verify_interpreters,
     verify_tflite_micro,
 )
-from tinyml.writers.c import CModel, write_c
+from tinyml.writers.c import CModel, worth_copying, write_c
 from tinyml.writers.onnx import write_onnx
 from tinyml.writers.tflite import write_tflite
 
@@ -129,8 +129,11 @@ def compile_model(
         graph = quantised.graph
     c_graph = attach_scaling(run_passes(graph, c_passes(keep_channels=code.keep_channels)))
     sizes = [r.bytes for r in target.regions]
-    plan = plan_memory(c_graph, target.isa, regions=sizes)
-    c_model = write_c(c_graph, plan, target.isa, [r.name for r in target.regions])
+    slow = target.slow_weights
+    copies = None if slow is None else worth_copying(c_graph, target.isa, slow.copy_bytes)
+    plan = plan_memory(c_graph, target.isa, regions=sizes, copies=copies)
+    names = [r.name for r in target.regions]
+    c_model = write_c(c_graph, plan, target.isa, names, slow_weights=slow is not None)
     check_fit(c_graph, plan, len(c_model.weights), target)
     return Compiled(float_graph, graph, c_graph, quantised, plan, c_model, code)
 

@@ -60,7 +60,9 @@ def intervals(graph: Graph) -> dict[str, Interval]:
     for node in graph.nodes:
         ins, out = graph.ins(node), graph.out(node)
         rule = _RULES.get(type(node.op))
-        if rule is None or any(t.dtype is not DType.INT8 for t in (ins[0], out)):
+        # The bias of a weighted layer has its own type.
+        typed = [*ins[:2], *ins[3:], out] if rule is _weighted else [*ins, out]
+        if rule is None or any(t.dtype is not DType.INT8 for t in typed):
             found[out.name] = _everything(out)
         else:
             found[out.name] = rule(node, ins, out, [found[t.name] for t in ins])

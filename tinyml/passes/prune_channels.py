@@ -108,7 +108,11 @@ def _spaces(graph: Graph, bounds: Mapping[str, Interval]) -> list[_Space]:
         for tensor in graph.ins(node):
             if not tensor.is_constant and tensor.shape[-1] == graph.out(node).shape[-1]:
                 root[find(tensor.name)] = find(node.output)
-    mixing = [n for n in graph.nodes if isinstance(n.op, _MIXING)]
+    mixing = [
+        n
+        for n in graph.nodes
+        if isinstance(n.op, _MIXING) and all(t.is_constant for t in graph.ins(n)[1:])
+    ]
     for name in [*graph.inputs, *(n.output for n in graph.nodes)]:
         find(name)
     members: dict[str, list[str]] = {}
@@ -179,7 +183,7 @@ def _remove(graph: Graph, space: _Space, bounds: Mapping[str, Interval]) -> None
         inputs = (
             node.inputs[0],
             graph.add(_sliced(weights, weights.values.ndim - 1, keep)),
-            graph.add(replace(bias, data=total.astype(np.int32))),
+            graph.add(replace(bias, data=total.astype(bias.values.dtype))),
         )
         replaced[id(node)] = replace(node, inputs=inputs)
     nodes = [replaced.get(id(n), n) for n in graph.nodes]

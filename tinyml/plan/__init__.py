@@ -3,7 +3,17 @@
 owns, and when."""
 
 from tinyml.plan.allocate import MemoryPlan, plan_memory
-from tinyml.plan.liveness import Buffer, scratch_name
+from tinyml.plan.liveness import Buffer, Copies, copy_name, scratch_name
 from tinyml.plan.schedule import Group, Shift, Step
 
-__all__ = ["Buffer", "Group", "MemoryPlan", "Shift", "Step", "plan_memory", "scratch_name"]
+__all__ = [
+    "Buffer",
+    "Copies",
+    "Group",
+    "MemoryPlan",
+    "Shift",
+    "Step",
+    "copy_name",
+    "plan_memory",
+    "scratch_name",
+]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from tinyml.errors import TargetError
 from tinyml.ir.graph import Graph
 from tinyml.plan.fuse import buffers_of, choose_groups, live_bytes
-from tinyml.plan.liveness import Buffer, aligned, lifetimes
+from tinyml.plan.liveness import Buffer, Copies, aligned, lifetimes
 from tinyml.plan.rows import row_rule
 from tinyml.plan.schedule import Group, turned
 
@@ -32,7 +32,7 @@ class MemoryPlan:
     Args:
         arena_bytes: total size.
         offsets: byte offset of each activation, or of its line buffer, and of each node's
-            scratch memory (`scratch_name`).
+            scratch memory (`scratch_name`) and copied constants (`copy_name`).
         buffers: the placed buffers with their lifetimes.
         groups: nodes that run together, in order.
         lower_bound: largest sum of simultaneously live bytes less what may overlap; no plan of
@@ -63,7 +63,12 @@ class MemoryPlan:
 
 
 def plan_memory(
-    graph: Graph, isa: str = "portable", *, by_rows: bool = True, regions: Sequence[int] = ()
+    graph: Graph,
+    isa: str = "portable",
+    *,
+    by_rows: bool = True,
+    regions: Sequence[int] = (),
+    copies: Copies | None = None,
 ) -> MemoryPlan:
     """Places every activation so that no byte is overwritten while it is needed.
 
@@ -73,22 +78,23 @@ def plan_memory(
         by_rows: whether nodes may run by rows where that saves memory.
         regions: bytes of each memory, where RAM is several. Inputs and outputs are in the first,
             the caller's arena. One memory is filled before the next is used.
+        copies: constants that may be copied from slow flash.
 
     Raises:
         TargetError: the activations do not fit the regions.
     """
-    plan = _plan_arena(graph, isa, by_rows=by_rows)
+    plan = _plan_arena(graph, isa, copies, by_rows=by_rows)
     if not regions or plan.arena_bytes <= regions[0]:
         return plan
     return _spread(graph, plan, regions)
 
 
-def _plan_arena(graph: Graph, isa: str, *, by_rows: bool) -> MemoryPlan:
-    whole = choose_groups(graph, isa, by_rows=False)
+def _plan_arena(graph: Graph, isa: str, copies: Copies | None, *, by_rows: bool) -> MemoryPlan:
+    whole = choose_groups(graph, isa, by_rows=False, copies=copies)
     plan = _placed(graph, whole)
     if not by_rows:
         return plan
-    groups = choose_groups(graph, isa)
+    groups = choose_groups(graph, isa, copies=copies)
     if all(not g.steps for g in groups):
         return plan
     fused = _placed(graph, groups, plan.arena_bytes)

@@ -11,9 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinyml.ir.graph import Graph
-from tinyml.plan.liveness import Buffer, Lifetimes, aligned, lifetimes, scratch_name
+from tinyml.plan.liveness import (
+    Buffer,
+    Copies,
+    Lifetimes,
+    aligned,
+    copy_name,
+    lifetimes,
+    scratch_name,
+)
 from tinyml.plan.rows import row_bytes, row_rule, row_scratch
-from tinyml.plan.schedule import Group, row_group, whole_group
+from tinyml.plan.schedule import Group, row_group, whole_group, with_copies
 
 # Longer groups exist only in nets whose peak they no longer lower.
 LONGEST = 32
@@ -26,25 +34,30 @@ class _Choice:
     cost: int
 
 
-def choose_groups(graph: Graph, isa: str, *, by_rows: bool = True) -> tuple[Group, ...]:
+def choose_groups(
+    graph: Graph, isa: str, *, by_rows: bool = True, copies: Copies | None = None
+) -> tuple[Group, ...]:
     """The groups of a graph in order of execution; with ``by_rows`` off, every node by itself.
 
     Args:
         isa: the instruction set that kernels are chosen for; they differ in scratch memory.
+        copies: what may be copied from slow flash.
     """
+    copies = copies or Copies(0, {})
     lives = lifetimes(graph)
     whole = [
-        _choice(graph, whole_group(graph, i, lives, isa), lives) for i in range(len(graph.nodes))
+        _choice(graph, with_copies(whole_group(graph, i, lives, isa), copies), lives)
+        for i in range(len(graph.nodes))
     ]
     if not by_rows:
         return tuple(c.group for c in whole)
-    options = _options(graph, lives, whole, isa)
+    options = _options(graph, lives, whole, isa, copies)
     least = _least_peak(options)
     return tuple(c.group for c in _cheapest(options, least))
 
 
 def _options(
-    graph: Graph, lives: Lifetimes, whole: Sequence[_Choice], isa: str
+    graph: Graph, lives: Lifetimes, whole: Sequence[_Choice], isa: str, copies: Copies
 ) -> list[list[_Choice]]:
     """The groups that end at each node."""
     rules = [row_rule(graph, n) for n in graph.nodes]
@@ -61,7 +74,7 @@ def _options(
                 continue
             group = row_group(graph, first, last, rules, lives, scratch)
             if group is not None:
-                ending.append(_choice(graph, group, lives))
+                ending.append(_choice(graph, with_copies(group, copies), lives))
         options.append(ending)
     return options
 
@@ -88,7 +101,7 @@ def live_bytes(graph: Graph, group: Group, lives: Lifetimes) -> int:
         and lives.last[name] >= group.first
     )
     total += sum(aligned(line_bytes(graph, group, name)) for name in group.lines)
-    total += aligned(group.scratch)
+    total += aligned(group.scratch) + sum(group.copies.values())
     saved: dict[str, int] = {}
     for (high, low), distance in group.distances.items():
         over, under = aligned(lives.size[high]), aligned(lives.size[low])
@@ -152,4 +165,6 @@ def buffers_of(graph: Graph, groups: Sequence[Group]) -> list[Buffer]:
         if group.scratch:
             scratch = tuple(scratch_name(i) for i in range(group.first, group.last + 1))
             made.append(Buffer(scratch, group.scratch, group.first, group.last))
+        for index, size in group.copies.items():
+            made.append(Buffer((copy_name(index),), size, group.first, group.last))
     return made

@@ -25,6 +25,24 @@ def scratch_name(node: int) -> str:
     return f"scratch of node {node}"
 
 
+def copy_name(node: int) -> str:
+    """The name of the copy of a node's constants among the tensors of a plan."""
+    return f"copied constants of node {node}"
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What may be copied from slow flash.
+
+    Args:
+        budget: bytes of RAM for copies that are there at once.
+        sizes: bytes of the constants of each node that reads them more than once.
+    """
+
+    budget: int
+    sizes: Mapping[int, int]
+
+
 @dataclass(frozen=True)
 class Buffer:
     """Bytes that one or more tensors share, or the few rows of one that is never whole.

@@ -14,25 +14,23 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Tensor
 from tinyml.ops import (
-    Add,
     AveragePool2D,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
-    Mul,
     Norm,
     Pad,
-    Requantise,
     Softmax,
-    Sub,
     Table,
+    Unary,
 )
+from tinyml.ops.binary import Binary
 
 WINDOWED = (Conv2D, DepthwiseConv2D, AveragePool2D, MaxPool2D)
 # Row y of the output depends on row y of the inputs alone.
-POINTWISE = (Add, Sub, Mul, Table, Requantise, Norm, Softmax, FullyConnected, Concatenation, Pad)
+POINTWISE = (Binary, Unary, Table, Norm, Softmax, FullyConnected, Concatenation, Pad)
 
 
 @dataclass(frozen=True)

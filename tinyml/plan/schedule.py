@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tinyml.ir.graph import Graph, Node
-from tinyml.plan.liveness import IN_PLACE, Lifetimes
+from tinyml.plan.liveness import IN_PLACE, Copies, Lifetimes, aligned
 from tinyml.plan.rows import RowRule, row_bytes, row_count
 
 _NEVER = 1 << 40
@@ -57,6 +57,7 @@ class Group:
             higher first: they may overlap if they start so many bytes apart. Pairs that must be
             apart are not listed.
         scratch: bytes that kernels of the group need while they run, one after the other.
+        copies: bytes of the constants of nodes that are copied to RAM before the group runs.
     """
 
     first: int
@@ -65,6 +66,19 @@ class Group:
     lines: Mapping[str, int] = field(default_factory=dict)
     distances: Mapping[tuple[str, str], int] = field(default_factory=dict)
     scratch: int = 0
+    copies: Mapping[int, int] = field(default_factory=dict)
+
+
+def with_copies(group: Group, copies: Copies) -> Group:
+    """The group copying constants from slow flash, the smallest first, within the budget."""
+    left, chosen = copies.budget, {}
+    inside = [i for i in range(group.first, group.last + 1) if i in copies.sizes]
+    for index in sorted(inside, key=lambda i: copies.sizes[i]):
+        size = aligned(copies.sizes[index])
+        if size <= left:
+            chosen[index] = size
+            left -= size
+    return replace(group, copies=chosen)
 
 
 def whole_group(graph: Graph, index: int, lives: Lifetimes, isa: str) -> Group:

@@ -87,6 +87,7 @@ def build_report(
             "arena_proven": plan.proven,
             "arena_unfused": plan.unfused_bytes,
             "stack": counted.stack_bytes,
+            "copied_weights": sum(n for g in plan.groups for n in g.copies.values()),
             "peak_layer": compiled.c_graph.nodes[plan.peak_node].name,
             "harness_flash": memory.runtime_flash,
         },

@@ -17,6 +17,8 @@ SPARSE = ("auto", "off", "flash")
 FEATURES = ("dsp", "fpu", "mve")
 # No microcontroller has more; a larger number is a slip of the unit.
 _LARGEST_MEMORY = 1 << 30
+# Fields of a target that are tables of their own.
+_TABLES = ("qemu", "regions", "slow_weights")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ class Region:
 
 
 @dataclass(frozen=True)
+class SlowWeights:
+    """Weights lie in slow flash, section .rodata.tml_slow. What a layer reads more than once is
+    copied to RAM before it runs.
+
+    Args:
+        copy_bytes: RAM for copies that are there at once; 0 for none.
+    """
+
+    copy_bytes: int
+
+
+@dataclass(frozen=True)
 class Target:
     """A board.
 
@@ -65,6 +79,7 @@ class Target:
         qemu: None for boards that are not emulated.
         regions: where RAM is several memories, these; the caller's arena is in the first. Empty
             where it is one.
+        slow_weights: None where weights lie in flash that is as fast as the core.
     """
 
     name: str
@@ -79,6 +94,7 @@ class Target:
     sparse: str = "auto"
     qemu: Qemu | None = None
     regions: tuple[Region, ...] = ()
+    slow_weights: SlowWeights | None = None
 
     @property
     def isa(self) -> str:
@@ -162,13 +178,25 @@ def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
     if not isinstance(listed, list | tuple) or not all(isinstance(r, dict) for r in listed):
         raise TargetError(f"{path}: 'regions' must be a list of tables", "Write [[regions]].")
     regions = tuple(Region(**_checked(path, r, Region, "regions.")) for r in listed)
-    target = Target(**_checked(path, table, Target, ""), qemu=emulator, regions=regions)
+    slow = table.pop("slow_weights", None)
+    if slow is not None and not isinstance(slow, dict):
+        raise TargetError(f"{path}: 'slow_weights' must be a table")
+    copied = (
+        None if slow is None else SlowWeights(**_checked(path, slow, SlowWeights, "slow_weights."))
+    )
+    own = _checked(path, table, Target, "")
+    target = Target(**own, qemu=emulator, regions=regions, slow_weights=copied)
     for key in ("flash_bytes", "ram_bytes"):
         value = getattr(target, key)
         if not 0 < value <= _LARGEST_MEMORY:
             raise TargetError(f"{path}: {key} = {value} is not between 1 and {_LARGEST_MEMORY}")
     _check_regions(path, target)
     checked_sparse(target, f"{path}: sparse")
+    if copied is not None and not 0 <= copied.copy_bytes <= target.ram_bytes:
+        raise TargetError(
+            f"{path}: slow_weights.copy_bytes = {copied.copy_bytes} is not between 0 and "
+            f"ram_bytes = {target.ram_bytes}"
+        )
     unknown = sorted(set(target.features) - set(FEATURES))
     if unknown:
         raise TargetError(
@@ -200,7 +228,7 @@ def _check_regions(path: str, target: Target) -> None:
 def _checked(path: str, table: Mapping[str, Any], kind: type, prefix: str) -> dict[str, Any]:
     """The table's values with the types that the dataclass declares."""
     hints = get_type_hints(kind)
-    declared = {f.name: f for f in fields(kind) if f.name not in ("qemu", "regions")}
+    declared = {f.name: f for f in fields(kind) if f.name not in _TABLES}
     unknown = sorted(set(table) - set(declared))
     if unknown:
         raise TargetError(

@@ -323,7 +323,7 @@ typedef struct {
 
 void tml_copy_rows_s8(const tml_copy_rows_t *shape, const int8_t *input, int8_t *output);
 
-/* Moves bytes to a lower address; the ranges may overlap. */
+/* Moves bytes; ranges may overlap where they go to a lower address. */
 void tml_move_rows(int8_t *to, const int8_t *from, uint32_t bytes);
 
 /* Walks the output densely, the input by strides. */

@@ -119,3 +119,16 @@ def test_impossible_regions_are_refused(tmp_path: Path, change: tuple[str, str],
     with pytest.raises(TargetError) as caught:
         load_target(str(path))
     assert named in caught.value.message
+
+
+def test_weights_in_slow_flash(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + "[slow_weights]\ncopy_bytes = 8192\n")
+    target = load_target(str(path))
+    assert target.slow_weights is not None
+    assert target.slow_weights.copy_bytes == 8192
+    assert target_from_json(json.loads(json.dumps(asdict(target)))) == target
+    for wrong in ("-1", "65537"):
+        path.write_text(GOOD + f"[slow_weights]\ncopy_bytes = {wrong}\n")
+        with pytest.raises(TargetError, match=f"slow_weights.copy_bytes = {wrong} is not between"):
+            load_target(str(path))

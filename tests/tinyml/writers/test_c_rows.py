@@ -20,7 +20,7 @@ from tinyml.plan import plan_memory
 from tinyml.runtimes.build import build_program
 from tinyml.runtimes.compiled import run_program
 from tinyml.targets import Target, list_targets, load_target
-from tinyml.writers.c import write_c
+from tinyml.writers.c import worth_copying, write_c
 from tinyml.writers.c.rows import _repeating
 
 
@@ -111,6 +111,26 @@ def test_activations_in_two_memories(tmp_path):
     feeds = random_feeds(graph, np.random.default_rng(0), 2)
     program = build_program(tmp_path / "c", graph.name, target, tmp_path / "b")
     assert program.memory.static == plan.extra_bytes[0]
+    for feed, seen in zip(feeds, run_program(program, target, graph, feeds).outputs, strict=True):
+        for name, array in zip(graph.outputs, seen, strict=True):
+            np.testing.assert_array_equal(array, run(graph, feed)[name])
+
+
+@pytest.mark.parametrize("budget", [0, 700, 100_000])
+def test_weights_are_copied_from_slow_flash_within_the_budget(tmp_path, budget):
+    target, graph = load_target("cortex-m4"), GRAPHS["separable"]
+    need(target)
+    plan = plan_memory(graph, target.isa, copies=worth_copying(graph, target.isa, budget))
+    assert all(sum(g.copies.values()) <= budget for g in plan.groups)
+    copied = sum(len(g.copies) for g in plan.groups)
+    assert copied == {0: 0, 100_000: len(graph.nodes)}.get(budget, copied)
+    model = write_c(graph, plan, target.isa, slow_weights=True)
+    assert model.files["net.c"].count("(const int8_t *)(weights") == copied
+    assert 'section(".rodata.tml_slow")' in model.files["net_weights.c"]
+    write_c_folder(model, graph.name, tmp_path / "c")
+    feeds = random_feeds(graph, np.random.default_rng(0), 2)
+    program = build_program(tmp_path / "c", graph.name, target, tmp_path / "b")
+    assert program.memory.weights == len(model.weights)
     for feed, seen in zip(feeds, run_program(program, target, graph, feeds).outputs, strict=True):
         for name, array in zip(graph.outputs, seen, strict=True):
             np.testing.assert_array_equal(array, run(graph, feed)[name])

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tinyml.ir.tensor import Array, DType, Tensor
-from tinyml.plan import MemoryPlan, scratch_name
+from tinyml.plan import MemoryPlan, copy_name, scratch_name
 
 RECORD_ALIGNMENT = 16  # the widest vector load of any supported core
 
@@ -37,6 +37,8 @@ class CEmitter:
         self._pointers: Mapping[str, str] = {}
         self._stored: dict[tuple[int, int], tuple[int, bytes]] = {}
         self._parts = 0
+        self._copied = {i: size for g in plan.groups for i, size in g.copies.items()}
+        self._copies: list[str] = []
 
     def begin(self, node: int, pointers: Mapping[str, str] | None = None) -> None:
         """Names the node whose statements follow.
@@ -72,7 +74,25 @@ class CEmitter:
             values = np.ascontiguousarray(array)
             data += values.astype(values.dtype.newbyteorder("<")).tobytes()
             data += bytes(-len(data) % 4)
-        return f"weights + {self._store(bytes(data))}"
+        offset = self._store(bytes(data))
+        if self._parts == 1 and len(data) <= self._copied.get(self._node, 0):
+            return self._copy(offset, len(data))
+        return f"weights + {offset}"
+
+    def _copy(self, offset: int, size: int) -> str:
+        """The expression for a record's copy in RAM, which is made before the kernel runs."""
+        name = copy_name(self._node)
+        copy = f"{self.memory(name)} + {self._plan.offsets[name]}"
+        source = f"(const int8_t *)(weights + {offset})"
+        self.kernels.add("tml_move_rows")
+        self._copies.append(f"tml_move_rows((int8_t *)({copy}), {source}, {size}u);")
+        return copy
+
+    def take_copies(self) -> list[str]:
+        """The statements that copy what was recorded since the last call, each once."""
+        made = list(dict.fromkeys(self._copies))
+        self._copies.clear()
+        return made
 
     def _store(self, data: bytes) -> int:
         """The offset of bytes in the blob: new ones, or those of this node's other rows."""

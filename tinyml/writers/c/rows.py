@@ -59,7 +59,8 @@ class _Rows:
                 "                break;",
                 "            }",
             ]
-        return ["    {", *declared, *_loop(order, body), "    }"]
+        copies = [f"        {c}" for c in self.emitter.take_copies()]
+        return ["    {", *copies, *declared, *_loop(order, body), "    }"]
 
     def _start(self, index: int, name: str) -> int:
         """Where the node's first access to a tensor lies."""
