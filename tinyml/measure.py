@@ -56,6 +56,8 @@ def layer_snr(
         exact = run(float_graph, feed)
         coarse = run(graph, quantised_feeds(graph, [feed])[0])
         for name, real in exact.items():
+            if graph.tensors[name].quant is None:  # ids
+                continue
             restored = graph.tensors[name].q.dequantise(coarse[name])
             signal[name] = signal.get(name, 0.0) + float(np.sum(np.square(real, dtype=float)))
             error = np.square(real.astype(float) - restored)

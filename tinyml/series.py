@@ -46,12 +46,16 @@ def c_integers(graph: Graph, samples: Samples) -> list[dict[str, Array]]:
 
 def standardised(graph: Graph, c_graph: Graph, raw: Feed) -> dict[str, Array]:
     """The integers the shared graph is given when C is given ``raw``."""
+    if graph.scaling is None:
+        return dict(raw)
     values = _run(c_graph, (Statistics, Standardise), raw)
     return {n: values.get(f"{n}_standard", values.get(n, raw[n])) for n in graph.inputs}
 
 
 def restored(graph: Graph, c_graph: Graph, raw: Feed, forecasts: Sequence[Array]) -> list[Array]:
     """What C returns for ``raw`` when the shared graph's outputs are ``forecasts``."""
+    if graph.scaling is None:
+        return list(forecasts)
     values = _run(c_graph, (Statistics,), raw)
     values |= {f"{n}_standard": a for n, a in zip(graph.outputs, forecasts, strict=True)}
     values = _run(c_graph, (Restore,), values)

@@ -26,6 +26,7 @@ from tinyml.ops import (
     FullyConnected,
     LeakyRelu,
     Logistic,
+    MaskedSoftmax,
     Mul,
     Rsqrt,
     Softmax,
@@ -71,7 +72,13 @@ LITERT_WRONG: dict[type, tuple[DType, ...]] = {
 ONNX_LSB = 1
 # Functions that TFLite computes from int16 tables or with 16-bit multipliers, more roughly than
 # onnxruntime in float.
-ONNX_INT16_LSB: dict[type, int] = {Softmax: 12, SquaredDifference: 8, Tanh: 4}
+ONNX_INT16_LSB: dict[type, int] = {
+    MaskedSoftmax: 9,
+    Rsqrt: 4,
+    Softmax: 12,
+    SquaredDifference: 8,
+    Tanh: 4,
+}
 # Layer-by-layer comparison costs as much as the reference itself.
 LAYER_SAMPLES = 32
 

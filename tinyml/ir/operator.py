@@ -48,6 +48,11 @@ class Operator(ABC):
         """The quantisation of an output of ``dtype``, for an operator whose rule is FIXED."""
         raise NotImplementedError(f"{self.kind} has no fixed quantisation")
 
+    def input_dtype(self, out: DType) -> DType | None:
+        """The type in which an operator with an output of type ``out`` reads its activations;
+        None where it takes each as it is."""
+        return out
+
     def attributes(self) -> dict[str, Any]:
         """Attributes by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 
 from tinyml.ops.activation import Activation
 from tinyml.ops.add import Add, Sub
+from tinyml.ops.attention import Attention
 from tinyml.ops.batch_matmul import BatchMatMul
 from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
@@ -11,11 +12,13 @@ from tinyml.ops.fully_connected import FullyConnected
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
 from tinyml.ops.layer_norm import LayerNorm
+from tinyml.ops.masked_softmax import MaskedSoftmax
 from tinyml.ops.mean import Mean, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
 from tinyml.ops.norm import Norm
 from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
+from tinyml.ops.sequence_conv import SequenceConv
 from tinyml.ops.slice import Slice
 from tinyml.ops.softmax import Softmax
 from tinyml.ops.squared_difference import SquaredDifference
@@ -38,6 +41,7 @@ __all__ = [
     "Abs",
     "Activation",
     "Add",
+    "Attention",
     "AveragePool2D",
     "BatchMatMul",
     "Concatenation",
@@ -51,6 +55,7 @@ __all__ = [
     "HardSwish",
     "LayerNorm",
     "LeakyRelu",
+    "MaskedSoftmax",
     "Logistic",
     "MaxPool2D",
     "Mean",
@@ -64,6 +69,7 @@ __all__ = [
     "Reshape",
     "Rsqrt",
     "Slice",
+    "SequenceConv",
     "Softmax",
     "Sqrt",
     "SquaredDifference",

@@ -57,7 +57,7 @@ class BatchMatMul(Operator):
         return self._product(inputs[0], inputs[1])
 
     @staticmethod
-    def _multiplier(ins: Sequence[Tensor], out: Tensor) -> tuple[int, int]:
+    def multiplier(ins: Sequence[Tensor], out: Tensor) -> tuple[int, int]:
         return quantise_multiplier(ins[0].q.s * ins[1].q.s / out.q.s)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
@@ -65,7 +65,7 @@ class BatchMatMul(Operator):
         a = inputs[0].astype(np.float64) - ins[0].q.z
         b = inputs[1].astype(np.float64) - ins[1].q.z
         sums = self._product(a, b).astype(np.int64)
-        multiplier = self._multiplier(ins, out)
+        multiplier = self.multiplier(ins, out)
         if out.dtype is DType.INT16:
             return saturate(requantise_wide(sums, *multiplier), DType.INT16)
         return saturate(requantise(wrap32(sums), *multiplier) + out.q.z, DType.INT8)
@@ -81,11 +81,15 @@ class BatchMatMul(Operator):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        left, right = (b.to_nhwc(b.read(t), t.shape) for t in ins)
-        if self.transpose_b:
-            rank = len(out.shape)
-            perm = [*range(rank - 2), rank - 1, rank - 2]
-            right = b.node("Transpose", [right], perm=perm)
+        left = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        if self.transpose_b and len(out.shape) == 3 and not ins[1].is_constant:
+            right = b.read_transposed(ins[1], (0, 2, 1))
+        else:
+            right = b.to_nhwc(b.read(ins[1]), ins[1].shape)
+            if self.transpose_b:
+                rank = len(out.shape)
+                perm = [*range(rank - 2), rank - 1, rank - 2]
+                right = b.node("Transpose", [right], perm=perm)
         b.write(out, b.to_nchw(b.node("MatMul", [left, right]), out.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
@@ -103,6 +107,6 @@ class BatchMatMul(Operator):
             },
         )
         zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
-        record = c.record([*zero_points, *self._multiplier(ins, out)])
+        record = c.record([*zero_points, *self.multiplier(ins, out)])
         kernel = f"tml_batch_matmul_{c.suffix(out)}"
         c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

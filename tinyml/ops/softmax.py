@@ -60,7 +60,7 @@ class Softmax(Operator):
         return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
     @staticmethod
-    def _scaling(x: Tensor) -> tuple[int, int, int]:
+    def scaling(x: Tensor) -> tuple[int, int, int]:
         """Multiplier, shift and the smallest difference that counts."""
         real = min(x.q.s * (1 << (31 - INPUT_INTEGER_BITS)), (1 << 31) - 1.0)
         if real <= 1:
@@ -76,7 +76,7 @@ class Softmax(Operator):
         x = inputs[0].astype(np.int64)
         if ins[0].dtype is DType.INT16:
             return self._run_int16(x, ins[0])
-        multiplier, shift, diff_min = self._scaling(ins[0])
+        multiplier, shift, diff_min = self.scaling(ins[0])
         diff = x - x.max(axis=-1, keepdims=True)
         counts = diff >= diff_min
         scaled = requantise(np.where(counts, diff, 0), multiplier, shift)
@@ -122,5 +122,5 @@ class Softmax(Operator):
             record = c.record(self._scaling_int16(ins[0]))
             c.call("tml_softmax_s16", shape, record, tables, c.read(ins[0]), c.write(out))
             return
-        record = c.record(list(self._scaling(ins[0])))
+        record = c.record(list(self.scaling(ins[0])))
         c.call("tml_softmax_s8", shape, record, c.read(ins[0]), c.write(out))

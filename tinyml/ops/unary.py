@@ -363,6 +363,9 @@ class Requantise(Unary):
     tflite_name: ClassVar[str] = "QUANTIZE"
     onnx_name: ClassVar[str] = "Identity"
 
+    def input_dtype(self, out: DType) -> DType | None:
+        return None
+
     def run_float(self, inputs: Sequence[Array]) -> Array:
         return inputs[0]
 

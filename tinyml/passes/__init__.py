@@ -6,14 +6,17 @@ from tinyml.passes.attach_scaling import attach_scaling
 from tinyml.passes.cancel_transposes import CancelTransposes
 from tinyml.passes.collapse_tables import CollapseTables
 from tinyml.passes.drop_identities import DropIdentities
+from tinyml.passes.drop_image_axes import DropImageAxes
 from tinyml.passes.expand_layer_norm import ExpandLayerNorm
 from tinyml.passes.fold_affine import FoldAffine
 from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.fold_padding import FoldPadding
 from tinyml.passes.fuse_activations import FuseActivations
+from tinyml.passes.fuse_attention import FuseAttention
 from tinyml.passes.fuse_norms import FuseNorms
 from tinyml.passes.lift_scaling import LiftScaling
 from tinyml.passes.manager import Pass, run_passes
+from tinyml.passes.mark_statistics import MarkStatistics
 from tinyml.passes.order_nodes import OrderNodes
 from tinyml.passes.prune_channels import PruneChannels
 
@@ -25,6 +28,7 @@ FLOAT_PASSES: tuple[Pass, ...] = (
     FoldAffine(),
     FuseActivations(),
     ExpandLayerNorm(),
+    MarkStatistics(),
 )
 
 # On the int8 graph, before C is written. TFLite has no operator for what these make.
@@ -34,6 +38,8 @@ C_PASSES: tuple[Pass, ...] = (
     CollapseTables(),
     DropIdentities(),
     FuseNorms(),
+    FuseAttention(),
+    DropImageAxes(),
     PruneChannels(),
     OrderNodes(),
 )

@@ -14,6 +14,7 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Tensor
 from tinyml.ops import (
+    Attention,
     AveragePool2D,
     Concatenation,
     Conv2D,
@@ -22,13 +23,14 @@ from tinyml.ops import (
     MaxPool2D,
     Norm,
     Pad,
+    SequenceConv,
     Softmax,
     Table,
     Unary,
 )
 from tinyml.ops.binary import Binary
 
-WINDOWED = (Conv2D, DepthwiseConv2D, AveragePool2D, MaxPool2D)
+WINDOWED = (Conv2D, DepthwiseConv2D, SequenceConv, AveragePool2D, MaxPool2D)
 # Row y of the output depends on row y of the inputs alone.
 POINTWISE = (Binary, Unary, Table, Norm, Softmax, FullyConnected, Concatenation, Pad)
 
@@ -93,6 +95,9 @@ def row_rule(graph: Graph, node: Node) -> RowRule | None:
         first = RowWindow(window.extent[0], window.stride[0], window.padding[0])
         rule = RowRule(row_count(out), (first, *(None,) * (len(ins) - 1)))
         return rule if _reaches_every_row(rule, ins) else None
+    if isinstance(node.op, Attention):
+        # Queries come one by one; every one of them looks at all keys.
+        return RowRule(row_count(out), (RowWindow(), None, None))
     if isinstance(node.op, POINTWISE):
         return _pointwise(node.op, ins, out)
     return None

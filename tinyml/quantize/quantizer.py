@@ -95,7 +95,12 @@ class _Quantiser:
     def _as(self, tensor: str, dtype: DType) -> Grid:
         """The grid on which a reader of ``dtype`` sees a tensor."""
         own = self._grids[tensor]
-        return own if own[0] is dtype else self._observed(tensor, dtype)
+        if own[0] is dtype:
+            return own
+        if dtype is DType.INT16:
+            # Nothing finer is left of it than its int8: on the same scale nothing is rounded.
+            return dtype, Quantisation.per_tensor(own[1].s, 0)
+        return self._observed(tensor, dtype)
 
     def _share(self, node: Node) -> None:
         """Lets the producers of inputs that must share the output's grid write it directly."""
@@ -118,11 +123,15 @@ class _Quantiser:
         inputs = list(node.inputs)
         for index, tensor in enumerate(ins):
             if tensor.name in self._grids:
-                wanted = grid if node.op.aligns_inputs else self._as(tensor.name, grid[0])
+                dtype = node.op.input_dtype(grid[0]) or self._grids[tensor.name][0]
+                wanted = grid if node.op.aligns_inputs else self._as(tensor.name, dtype)
                 inputs[index] = self._read(tensor, wanted, node)
         known = [self._made.tensors.get(i, t) for i, t in zip(inputs, ins, strict=True)]
         quants = [None if t.is_constant else t.quant for t in known]
         for index, constant in node.op.quantise_constants(known, quants).items():
+            if node.op.aligns_inputs:
+                values = grid[1].quantise(known[index].values, grid[0])
+                constant = known[index].with_data(values, grid[1])
             # A constant shared by two layers may need two scales.
             inputs[index] = self._made.add(constant)
         self._made.tensors[out.name] = _on(out, grid)

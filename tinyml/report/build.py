@@ -139,8 +139,8 @@ def _port(graph: Graph, name: str) -> dict[str, Any]:
         "name": name,
         "shape": list(tensor.shape),
         "dtype": tensor.dtype.value,
-        "scale": tensor.q.s,
-        "zero_point": tensor.q.z,
+        "scale": tensor.quant.s if tensor.quant else None,
+        "zero_point": tensor.quant.z if tensor.quant else None,
         "permuted_from_source": None if layout is None else list(layout),
     }
 

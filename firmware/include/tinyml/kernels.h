@@ -298,6 +298,37 @@ void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *
 void tml_softmax_s16(const tml_softmax_t *shape, const void *data, const void *tables,
                      const int16_t *input, int16_t *output);
 
+/* ---------------------------------------------------------------- attention */
+
+/* A key whose id is `padding` has weight 0. ids: [keys]. */
+typedef struct {
+    uint32_t rows, keys;
+    int32_t padding;
+} tml_masked_softmax_t;
+
+/* data: int32_t exponentials[256], exp(-i * input scale) in Q0.31. input and output [rows][keys];
+ * output scale 1/32768, zero point 0. */
+void tml_masked_softmax_s8_s16(const tml_masked_softmax_t *shape, const void *data,
+                               const int8_t *input, const int32_t *ids, int16_t *output);
+
+typedef struct {
+    uint32_t queries, keys, depth;
+    int32_t padding;
+} tml_attention_t;
+
+typedef struct {
+    int32_t query_zero_point, key_zero_point, score_zero_point;
+    int32_t score_multiplier, score_shift;
+    int32_t context_multiplier, context_shift;
+    int32_t exponentials[256]; /* see tml_masked_softmax_s8_s16 */
+} tml_attention_data_t;
+
+/* softmax(query keys^T) keys, one query row at a time: the keys are the values. At most 257 keys.
+ * query [queries][depth], keys [keys][depth], output like query;
+ * scratch: 4 * depth + 3 * keys bytes, 4-byte aligned. */
+void tml_attention_s8_s16(const tml_attention_t *shape, const void *data, const int8_t *query,
+                          const int8_t *keys, const int32_t *ids, int16_t *output, void *scratch);
+
 /* ------------------------------------------------------------ data movement */
 
 typedef struct {

@@ -19,6 +19,7 @@ from onnx.reference import ReferenceEvaluator
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
+from tinyml.importers.onnx import attention  # noqa: F401 - registers translators
 from tinyml.importers.onnx.operators import (
     SUPPORTED,
     TRANSLATORS,
@@ -27,7 +28,7 @@ from tinyml.importers.onnx.operators import (
 )
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.tensor import Array, DType, Tensor
 
 # Larger folded constants are almost surely a mistake (a Tile or Expand of an activation shape).
 _MAX_FOLDED_ELEMENTS = 1 << 24
@@ -134,6 +135,13 @@ def _settle_batch(model: onnx.ModelProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
+_INPUT_TYPES: dict[int, DType] = {
+    onnx.TensorProto.FLOAT: DType.FLOAT32,
+    onnx.TensorProto.INT32: DType.INT32,
+    onnx.TensorProto.INT64: DType.INT32,
+}
+
+
 class Translation:
     """The state of one import: what the translators of `operators.py` work on.
 
@@ -153,6 +161,10 @@ class Translation:
         # The tensor that stands for an ONNX value.
         self._values: dict[str, str] = {}
         self._layer = ""
+        # ONNX values that are "ids == constant": the ids and the constant.
+        self.conditions: dict[str, tuple[str, int]] = {}
+        # ONNX values that are scores masked where ids are padding: scores, ids, padding.
+        self.masked: dict[str, tuple[str, str, int]] = {}
 
     def translate(self) -> None:
         """Fills the graph."""
@@ -195,10 +207,10 @@ class Translation:
 
     def _input(self, value: onnx.ValueInfoProto) -> None:
         kind = value.type.tensor_type.elem_type
-        if kind != onnx.TensorProto.FLOAT:
+        if kind not in _INPUT_TYPES:
             raise ImportModelError(
                 f"input '{value.name}' is {onnx.TensorProto.DataType.Name(kind)}",
-                "The float importer takes float32 inputs.",
+                "The importer takes float32 inputs, and ids of int32 or int64.",
             )
         shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         if shape and shape[0] != 1:
@@ -206,7 +218,7 @@ class Translation:
                 f"input '{value.name}' has batch size {shape[0]}",
                 "Export the model with batch size 1.",
             )
-        name = self.graph.add(Tensor(identifier(value.name), shape))
+        name = self.graph.add(Tensor(identifier(value.name), shape, _INPUT_TYPES[kind]))
         self.graph.inputs.append(name)
         self._values[value.name] = name
 

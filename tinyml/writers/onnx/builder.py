@@ -104,6 +104,12 @@ class OnnxBuilder:
             self._reals[tensor.name] = self.node("DequantizeLinear", [tensor.name, *parameters])
         return self._reals[tensor.name]
 
+    def read_transposed(self, tensor: Tensor, permutation: Sequence[int]) -> str:
+        """The float value of an activation with its axes permuted: its integers are, because
+        onnxruntime makes an invalid model of a transposed float that it takes for integers."""
+        turned = self.node("Transpose", [tensor.name], perm=permutation)
+        return self.node("DequantizeLinear", [turned, *self._parameters(tensor)])
+
     def constant(self, tensor: Tensor, permutation: Sequence[int]) -> str:
         """The float value of an integer constant whose axes are permuted first."""
         data = tensor.values.transpose(permutation)

@@ -77,6 +77,17 @@ class TfliteBuilder:
         """A tensor the graph does not have, with the type and quantisation of ``like``."""
         return self._append(name, shape, like.dtype, like.quant, None)
 
+    @staticmethod
+    def dtype(dtype: DType) -> int:
+        """The schema's number of an element type."""
+        return int(_TYPES[dtype])
+
+    def flags(self, name: str, shape: tuple[int, ...]) -> int:
+        """A tensor of truth values the graph does not have."""
+        index = self._append(name, shape, DType.INT8, None, None)
+        self._tensors[index].type = schema.TensorType.BOOL
+        return index
+
     def constant(self, name: str, data: Array, quant: Quantisation | None = None) -> int:
         """A constant the graph does not have."""
         return self._append(name, tuple(data.shape), DType(data.dtype.name), quant, data)

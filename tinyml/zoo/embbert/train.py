@@ -61,12 +61,12 @@ class TextRecipe:
     """
 
     pretraining_epochs: int = 2
-    epochs: int = 4
+    epochs: int = 10
     pairs: int = 8000
     pair_length: int = 64
     batch: int = 32
     pretraining_rate: float = 2e-3
-    rate: float = 1e-3
+    rate: float = 1.5e-3
     decay: float = 0.05
     short: int = 64
     token_dropout: float = 0.1
