@@ -51,7 +51,8 @@ def compile_for(target: Target, folder: Path) -> tuple[Program, Path]:
     assert facts is not None
     names = ", ".join(f'"{name}"' for name in facts["classes"])
     (sources / "classes.h").write_text(
-        f"/* SPDX-License-Identifier: Apache-2.0 */\nstatic const char *const classes[] = {{{names}}};\n"
+        "/* SPDX-License-Identifier: Apache-2.0 */\n"
+        f"static const char *const classes[] = {{{names}}};\n"
     )
     application = [HERE / "classify.c", *sorted(sources.glob("*.c"))]
     name = MODEL.replace("-", "_")

@@ -311,6 +311,18 @@ typedef struct {
 void tml_masked_softmax_s8_s16(const tml_masked_softmax_t *shape, const void *data,
                                const int8_t *input, const int32_t *ids, int16_t *output);
 
+/* The rows of a text that are worth computing: up to its last id that is no padding, and at least
+ * one. All of them where every row is traced. */
+static inline uint32_t tml_used_rows(const int32_t *ids, uint32_t count, int32_t padding) {
+#ifndef TINYML_TRACE
+    while (count > 1 && ids[count - 1] == padding) --count;
+#else
+    (void)ids;
+    (void)padding;
+#endif
+    return count;
+}
+
 typedef struct {
     uint32_t queries, keys, depth;
     int32_t padding;

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from tinyml.ir.graph import Graph
 from tinyml.plan import MemoryPlan
+from tinyml.plan.inert import Length, inert_rows
 from tinyml.plan.rows import RowRule, row_bytes, row_form, row_rule
 from tinyml.plan.schedule import Group, Shift, Step
 from tinyml.writers.c.emitter import CEmitter
@@ -39,6 +40,15 @@ class _Rows:
                 if group.lines.get(name) != 1:
                     self.variables[index, name] = f"at{len(self.variables)}"
 
+        self.length = self._length()
+
+    def _length(self) -> Length | None:
+        """Where the number of rows to make is seen, None where all of them matter."""
+        made = [self.graph.nodes[i].output for i in self.rules]
+        whole = [name for name in made if name not in self.group.lines]
+        # Only rows made last can be left out, and of one tensor.
+        return inert_rows(self.graph).get(whole[0]) if len(whole) == 1 and self.downwards else None
+
     def lines(self) -> list[str]:
         """The statements of the group."""
         cases: dict[str, int] = {}
@@ -51,6 +61,12 @@ class _Rows:
             f"        uint32_t {variable} = {self._start(index, name)}u;"
             for (index, name), variable in self.variables.items()
         ]
+        if self.length is not None:
+            ids = self.graph.tensors[self.length.ids]
+            count = f"{ids.elements}u, {self.length.padding}"
+            declared.append(
+                f"        uint32_t left = tml_used_rows({self.emitter.read(ids)}, {count});"
+            )
         body = []
         for text, number in cases.items():
             body += [
@@ -99,6 +115,9 @@ class _Rows:
             if variable is not None and rows:
                 by = abs(rows) * row_bytes(self.graph.tensors[name])
                 made.append(f"{variable} {'+' if rows > 0 else '-'}= {by}u;")
+        if self.length is not None and node.output not in self.group.lines:
+            # The rest is padding: past the last step, which ++ takes on.
+            made.append("if (--left == 0) step = UINT32_MAX - 1;")
         return _indented(made)
 
     def _shift(self, shift: Shift) -> str:
