@@ -19,6 +19,7 @@ from fleet.graph.read import (
     read_device,
     read_devices,
     read_models,
+    read_rounds,
     tenants,
 )
 from fleet.graph.seloc import is_seloc
@@ -32,6 +33,8 @@ from fleet.graph.triples import (
     model_triples,
     profile_iri,
     profile_triples,
+    round_iri,
+    round_triples,
 )
 from fleet.graph.vocabulary import (
     HARDWARE,
@@ -97,6 +100,10 @@ class Projector:
                     deployments_graph(tenant),
                     (t for d in deployments for t in deployment_triples(d)),
                 )
+                rounds = read_rounds(connection, tenant)
+                self._graph.add(
+                    deployments_graph(tenant), (t for r in rounds for t in round_triples(r))
+                )
                 counts["devices"] += len(devices)
                 counts["models"] += len(models)
                 counts["deployments"] += len(deployments)
@@ -132,6 +139,11 @@ class Projector:
                                 self._learn(device.profile)
                         self._graph.replace_subject(
                             devices_graph(tenant), device_iri(tenant, name), triples
+                        )
+                elif kind == "round":
+                    for facts in read_rounds(connection, tenant, subjects):
+                        self._graph.replace_subject(
+                            deployments_graph(tenant), round_iri(facts), round_triples(facts)
                         )
                 else:
                     for number in sorted(subjects):

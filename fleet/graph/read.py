@@ -12,7 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection, RowMapping
 
 from fleet.domain.match import EXECUTES, NEEDS
-from fleet.graph.facts import DeploymentFacts, DeviceFacts, LayerFacts, ModelFacts, Profile
+from fleet.graph.facts import (
+    DeploymentFacts,
+    DeviceFacts,
+    LayerFacts,
+    ModelFacts,
+    Profile,
+    RoundFacts,
+)
 from fleet.store import devices, releases, schema
 from fleet.store.devices import CHUNK
 from tinyml import list_targets
@@ -161,6 +168,37 @@ def read_deployments(
             previous=row["previous"],
         )
         for row in connection.execute(query).mappings()
+    ]
+
+
+def read_rounds(
+    connection: Connection, tenant: str, subjects: Iterable[str] | None = None
+) -> list[RoundFacts]:
+    """Federated rounds of a tenant, or those named RUN/NUMBER."""
+    run, done = schema.federated_run, schema.federated_round
+    query = (
+        select(done, run.c.name, run.c.strategy)
+        .join(run, run.c.id == done.c.run_id)
+        .where(run.c.tenant == tenant)
+    )
+    wanted = None if subjects is None else set(subjects)
+    if wanted is not None:
+        query = query.where(done.c.number.in_({int(s.rpartition("/")[2]) for s in wanted}))
+    return [
+        RoundFacts(
+            tenant=tenant,
+            run=row["name"],
+            number=row["number"],
+            strategy=row["strategy"],
+            devices=tuple(row["devices"]),
+            digest_in=row["digest_in"],
+            digest_out=row["digest_out"],
+            started_at=row["started_at"],
+            ended_at=row["ended_at"],
+            metrics=tuple(sorted(row["metrics"].items())),
+        )
+        for row in connection.execute(query).mappings()
+        if wanted is None or f"{row['name']}/{row['number']}" in wanted
     ]
 
 

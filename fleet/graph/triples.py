@@ -228,9 +228,14 @@ def deployment_triples(deployment: DeploymentFacts) -> Iterator[Triple]:
         yield Triple(me, term("tml:replaced"), model_iri(d.tenant, d.previous))
 
 
+def round_iri(facts: RoundFacts) -> NamedNode:
+    """A federated round."""
+    return individual("round", facts.tenant, facts.run, str(facts.number))
+
+
 def round_triples(facts: RoundFacts) -> Iterator[Triple]:
     """A federated round: which devices turned which weights into which."""
-    me = individual("round", facts.tenant, facts.run, str(facts.number))
+    me = round_iri(facts)
     before = individual("weights", facts.tenant, facts.digest_in)
     after = individual("weights", facts.tenant, facts.digest_out)
     yield Triple(me, _TYPE, term("tml:FederatedRound"))

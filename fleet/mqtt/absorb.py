@@ -242,7 +242,11 @@ class _Batch:
             "resets": message.resets,
             "learning": None
             if message.learning is None
-            else {"abi": f"{message.learning.abi:016x}", "parameters": message.learning.parameters},
+            else {
+                "abi": f"{message.learning.abi:016x}",
+                "parameters": message.learning.parameters,
+                "clips": bool(message.learning.clips),
+            },
             **_models(message.model, message.passive),
         }
         self._columns.setdefault(number, {}).update(columns)

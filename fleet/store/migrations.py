@@ -25,7 +25,12 @@ def _first(connection: Connection) -> None:
     connection.execute(schema.audit_head.insert(), {"one": 1, "id": 0, "hash": "0" * 64})
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
+def _federated(connection: Connection) -> None:
+    schema.metadata.create_all(connection)
+    connection.execute(schema.training_jobs.insert(), {"one": 1, "next": 1})
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _federated)
 
 
 def migrate(connection: Connection) -> None:

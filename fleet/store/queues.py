@@ -41,9 +41,10 @@ class Change:
     """A change that the semantic graph must follow.
 
     Args:
-        kind: "device", "release" or "rollout".
+        kind: "device", "release", "rollout" or "round".
         tenant: whose.
-        subject: the name of the device, the number of the release or rollout.
+        subject: the name of the device, the number of the release or rollout, RUN/NUMBER of a
+            federated round.
     """
 
     kind: str

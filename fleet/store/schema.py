@@ -304,6 +304,56 @@ audit_head = Table(
     Column("hash", String(64), nullable=False),
 )
 
+federated_run = Table(
+    "federated_run",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", String(32), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("strategy", String(32), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("state", String(16), nullable=False),  # running, finished, stopped
+    Column("abi", String(16), nullable=False),
+    Column("round", Integer, nullable=False),  # the last one that is whole
+    Column("weights", LargeBinary, nullable=False),  # float32, after it
+    Column("mask", LargeBinary),  # of active weights, after it
+    Column("created_at", Float, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    UniqueConstraint("tenant", "name"),
+)
+
+federated_round = Table(
+    "federated_round",
+    metadata,
+    Column("run_id", Id, ForeignKey("federated_run.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("devices", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("refused", JSON, nullable=False),  # device and reason
+    Column("bytes_down", BigInteger, nullable=False),
+    Column("bytes_up", BigInteger, nullable=False),
+    Column("digest_in", String(64), nullable=False),
+    Column("digest_out", String(64), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+)
+
+# Weights and masks that devices of a tenant may pull while they train.
+training_artefact = Table(
+    "training_artefact",
+    metadata,
+    Column("tenant", String(32), primary_key=True),
+    Column("digest", String(64), ForeignKey("artefact.digest"), primary_key=True),
+)
+
+# One row: training jobs are numbered for good, whatever process dies.
+training_jobs = Table(
+    "training_jobs",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("next", BigInteger, nullable=False),
+)
+
 # Which process may act in a role that only one may hold.
 lease = Table(
     "lease",

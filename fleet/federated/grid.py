@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flower's Grid over MQTT: each device is a node, strategies run unchanged.
+
+Replies are yielded as they come, so that a strategy which adds them up one by one needs memory for
+one, however many devices there are. A reply that cannot be used becomes an error of its device;
+the round goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fleet.federated.compat import RUN_ID, identify_process, name_message
+from fleet.federated.jobs import BadReplyError, Collector, Parameters, parameters, train_job
+from fleet.federated.layout import Layout
+from fleet.wire import WireError, decode
+from fleet.wire.messages import TrainJob, TrainReply
+
+log = logging.getLogger("fleet.federated")
+
+BAD_REPLY = 1001
+NO_REPLY = 1002
+# MQTT's and CBOR's own bytes around the weights in a packet.
+OVERHEAD = 512
+
+
+@dataclass(frozen=True)
+class Node:
+    """A device that can learn.
+
+    Args:
+        tenant, device: names.
+        packet_bytes: largest MQTT packet that it takes.
+        clips: whether it clips its change to a job's norm.
+    """
+
+    tenant: str
+    device: str
+    packet_bytes: int
+    clips: bool = False
+
+    @property
+    def node_id(self) -> int:
+        """First 63 bits of the SHA-256 of its name."""
+        name = f"{self.tenant}/{self.device}".encode()
+        return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") >> 1
+
+
+class Exchange(Protocol):
+    """How jobs reach devices and replies come back."""
+
+    def nodes(self) -> Mapping[int, Node]:
+        """Devices that are connected and learn this model, by node id."""
+
+    def share(self, data: bytes) -> None:
+        """Lets devices pull bytes by their SHA-256."""
+
+    def send(self, node: Node, job: TrainJob) -> None:
+        """Offers a job."""
+
+    def job_number(self) -> int:
+        """A number that no device had before, nor will have after a restart."""
+
+    def replies(self) -> queue.Queue[tuple[str, str, bytes]]:
+        """Tenant, device and bytes of each reply."""
+
+
+@dataclass
+class Traffic:
+    """Bytes of payload so far; the broker's own counters include MQTT's."""
+
+    down: int = 0
+    up: int = 0
+    refused: int = 0
+    answered: int = 0
+    silent: int = 0
+
+
+@dataclass
+class _Open:
+    message: Message
+    node: Node
+    collector: Collector
+
+
+class MqttGrid(Grid):
+    """Args:
+    exchange: to the devices.
+    layout: of the weights.
+    abi: of the learner.
+    refused: told of each reply that was not used, with the device and the reason.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        layout: Layout,
+        abi: int,
+        refused: Callable[[str, str], None] = lambda device, why: None,
+    ) -> None:
+        identify_process()
+        self._exchange = exchange
+        self._layout = layout
+        self._abi = abi
+        self._refused = refused
+        self._open: dict[tuple[str, str, int], _Open] = {}
+        self._replies: dict[str, Message] = {}
+        self._run = Run.create_empty(run_id=RUN_ID)
+        self._shared: tuple[int, Parameters] | None = None
+        self.round = 0
+        self.traffic = Traffic()
+        # Names of the devices whose replies were used, until somebody takes the list.
+        self.contributors: list[str] = []
+
+    def set_run(self, run: Run) -> None:
+        """See Flower."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """See Flower."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """See Flower; deprecated there."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Devices that are connected and learn this model."""
+        return sorted(self._exchange.nodes())
+
+    def node(self, node_id: int) -> Node | None:
+        """The device behind a node id."""
+        return self._exchange.nodes().get(node_id)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Sends jobs; a device that is gone answers with an error."""
+        names = []
+        for message in messages:
+            name = uuid.uuid4().hex
+            name_message(message, name)
+            names.append(name)
+            self._push(message)
+        return names
+
+    def _push(self, message: Message) -> None:
+        node = self.node(message.metadata.dst_node_id)
+        if node is None:
+            self._fail(message, NO_REPLY, "the device is not connected", "unknown")
+            return
+        shared = self._parameters(message.content)
+        number = self._exchange.job_number()
+        room = node.packet_bytes - OVERHEAD
+        job = train_job(message, shared, number, self.round, self._abi, room)
+        if job.data is None:
+            self._exchange.share(shared.data)
+            if shared.mask_data is not None:
+                self._exchange.share(shared.mask_data)
+        key = (node.tenant, node.device, number)
+        self._open[key] = _Open(message, node, Collector(job, self._layout, shared.mask))
+        self.traffic.down += len(job.data or b"") + len(job.mask or b"")
+        self._exchange.send(node, job)
+
+    def _parameters(self, content: RecordDict) -> Parameters:
+        """Weights are packed once for all messages of a round, which share their record."""
+        arrays = id(content.array_records.get("arrays"))
+        if self._shared is None or self._shared[0] != arrays:
+            self._shared = (arrays, parameters(content, self._layout))
+        return self._shared[1]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Replies that are here."""
+        self._drain(0.0)
+        return [self._replies.pop(i) for i in list(message_ids) if i in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Sends, and yields replies as they come, until all are here or the time is over.
+
+        Devices that did not answer in time yield an error; what they send later is ignored.
+        """
+        waiting = set(self.push_messages(messages))
+        end = None if timeout is None else time.monotonic() + timeout
+        return self._receive(waiting, end)
+
+    def _receive(self, waiting: set[str], end: float | None) -> Iterator[Message]:
+        while waiting:
+            ready = [i for i in waiting if i in self._replies]
+            for identifier in ready:
+                waiting.discard(identifier)
+                yield self._replies.pop(identifier)
+            if not waiting:
+                return
+            left = 0.5 if end is None else min(0.5, end - time.monotonic())
+            if left <= 0:
+                break
+            self._drain(left)
+        for key, open_ in list(self._open.items()):
+            if open_.message.metadata.message_id in waiting:
+                del self._open[key]
+                self.traffic.silent += 1
+                self._fail(open_.message, NO_REPLY, "no answer in time", open_.node.device)
+                yield self._replies.pop(open_.message.metadata.message_id)
+
+    def _drain(self, wait_s: float) -> None:
+        replies = self._exchange.replies()
+        try:
+            item = replies.get(timeout=wait_s) if wait_s > 0 else replies.get_nowait()
+            while True:
+                self._take(*item)
+                item = replies.get_nowait()
+        except queue.Empty:
+            return
+
+    def _take(self, tenant: str, device: str, payload: bytes) -> None:
+        try:
+            reply = decode(TrainReply, payload)
+        except WireError as error:
+            # Without a job number it belongs to no message; the device's own ends by time.
+            self.traffic.refused += 1
+            self._refused(device, f"no training reply: {error}")
+            return
+        key = (tenant, device, reply.job)
+        open_ = self._open.get(key)
+        if open_ is None:
+            return  # of an earlier round or process
+        self.traffic.up += len(reply.data or b"")
+        try:
+            content = open_.collector.add(reply)
+        except BadReplyError as error:
+            del self._open[key]
+            self._fail(open_.message, BAD_REPLY, str(error), device)
+            return
+        if content is not None:
+            del self._open[key]
+            self.traffic.answered += 1
+            self.contributors.append(device)
+            name = open_.message.metadata.message_id
+            self._replies[name] = Message(content, reply_to=open_.message)
+
+    def _fail(self, message: Message, code: int, why: str, device: str) -> None:
+        if code == BAD_REPLY:
+            self.traffic.refused += 1
+        self._refused(device, why)
+        self._replies[message.metadata.message_id] = Message(
+            Error(code, f"{device}: {why}"), reply_to=message
+        )
+
+
+class CompositeGrid(Grid):
+    """MQTT devices beside the nodes of a Flower SuperLink, in the same rounds.
+
+    Args:
+        flower: the grid that Flower hands to a ServerApp.
+        devices: ours.
+    """
+
+    def __init__(self, flower: Grid, devices: MqttGrid) -> None:
+        self._flower = flower
+        self._devices = devices
+
+    def set_run(self, run: Run) -> None:
+        """See Flower."""
+        self._flower.set_run(run)
+        self._devices.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """Flower's."""
+        return self._flower.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """See Flower; deprecated there."""
+        return self._devices.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Both kinds of nodes."""
+        return [*self._flower.get_node_ids(), *self._devices.get_node_ids()]
+
+    def _split(self, messages: Iterable[Message]) -> tuple[list[Message], list[Message]]:
+        ours: list[Message] = []
+        theirs: list[Message] = []
+        for message in messages:
+            is_ours = self._devices.node(message.metadata.dst_node_id) is not None
+            (ours if is_ours else theirs).append(message)
+        return theirs, ours
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Each to its own grid."""
+        theirs, ours = self._split(messages)
+        pushed = list(self._flower.push_messages(theirs)) if theirs else []
+        return [*pushed, *self._devices.push_messages(ours)]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """From both."""
+        names = list(message_ids)
+        return [*self._devices.pull_messages(names), *self._flower.pull_messages(names)]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Both work at the same time; the deadline is one."""
+        theirs, ours = self._split(messages)
+        end = None if timeout is None else time.monotonic() + timeout
+        pushed = set(self._flower.push_messages(theirs)) if theirs else set()
+        yield from self._devices.send_and_receive(ours, timeout=timeout)
+        while pushed:
+            for message in list(self._flower.pull_messages(pushed)):
+                pushed.discard(message.metadata.reply_to_message_id)
+                yield message
+            if not pushed or (end is not None and time.monotonic() >= end):
+                return
+            time.sleep(0.2)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PLAN.toml: who trains, what, how, for how long."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from fleet.errors import InvalidError
+
+STRATEGIES = (
+    "tinyreptile", "tinymetafed", "fedsgd", "fedtiny", "magnitude", "fedavg", "fedprox",
+    "fedmedian", "krum", "trimmedmean",
+)  # fmt: skip
+_STRICT = ConfigDict(extra="forbid")
+
+
+@checked(frozen=True, config=_STRICT)
+class Who:
+    """Which devices.
+
+    Args:
+        where: conditions, as of `fleet device list --where`.
+        query: a SPARQL file whose ?device column names them; beside ``where`` both must hold.
+        quorum: devices that must be there before a round begins.
+        devices: that are asked in a round; 0: all.
+        over_selection: more are asked by this factor, for those that fall out.
+    """
+
+    where: tuple[str, ...] = ()
+    query: str | None = None
+    quorum: int = 1
+    devices: int = 0
+    over_selection: float = 1.0
+
+
+@checked(frozen=True, config=_STRICT)
+class Training:
+    """What a device does in a round.
+
+    Args:
+        steps: samples that it learns from.
+        lr: its learning rate.
+        batch: samples an update.
+    """
+
+    steps: int = 32
+    lr: float = 0.02
+    batch: int = 1
+
+
+@checked(frozen=True, config=_STRICT)
+class Rounds:
+    """How long.
+
+    Args:
+        count: rounds.
+        deadline_s: of one round; who has not answered is left out.
+        patience: stop when the mean loss has not fallen for so many rounds; 0: never.
+        patience_window: rounds that the mean is taken over.
+        wait_s: for the quorum.
+    """
+
+    count: int = 100
+    deadline_s: float = 30.0
+    patience: int = 0
+    patience_window: int = 10
+    wait_s: float = 60.0
+
+
+@checked(frozen=True, config=_STRICT)
+class Plan:
+    """A run.
+
+    Args:
+        name: of the run; resuming names the same.
+        export: folder made by ``tinyml export --learn``: the network that the devices learn.
+        strategy: one of STRATEGIES.
+        options: of the strategy; see docs/federated.md.
+        seed: of every choice.
+    """
+
+    name: str
+    export: str
+    strategy: Literal[
+        "tinyreptile", "tinymetafed", "fedsgd", "fedtiny", "magnitude", "fedavg", "fedprox",
+        "fedmedian", "krum", "trimmedmean",
+    ]  # fmt: skip
+    who: Who = Who()
+    training: Training = Training()
+    rounds: Rounds = Rounds()
+    options: dict[str, float | int | str | bool] | None = None
+    seed: int = 0
+
+
+_PLAN = TypeAdapter(Plan)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A plan with the folder that its relative paths start from."""
+
+    plan: Plan
+    folder: Path
+
+    @property
+    def export(self) -> Path:
+        """Of the network."""
+        return self.folder / self.plan.export
+
+    def as_json(self) -> Any:
+        """For the database."""
+        return _PLAN.dump_python(self.plan, mode="json")
+
+
+def read_plan(path: Path) -> Opened:
+    """Reads PLAN.toml.
+
+    Raises:
+        InvalidError: it cannot be read, or a field is unknown, missing or of the wrong type.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidError(f"{path} is no TOML: {error}") from None
+    try:
+        plan = _PLAN.validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"]) or "plan"
+        hint = f"Strategies: {', '.join(STRATEGIES)}." if where == "strategy" else ""
+        raise InvalidError(f"{path}: {where}: {first['msg']}", hint) from None
+    positive = {
+        "rounds.count": plan.rounds.count,
+        "rounds.deadline_s": plan.rounds.deadline_s,
+        "training.steps": plan.training.steps,
+        "training.lr": plan.training.lr,
+        "who.quorum": plan.who.quorum,
+        "who.over_selection": plan.who.over_selection,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise InvalidError(f"{path}: {name} must be above 0, it is {value}")
+    return Opened(plan, path.parent)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a plan to a Flower strategy: ours by name, and Flower's own, unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fleet.errors import InvalidError
+from fleet.federated import masks
+from fleet.federated.fedtiny import FedTiny, GradualMagnitude
+from fleet.federated.grid import MqttGrid
+from fleet.federated.layout import Layout
+from fleet.federated.plan import Plan
+from fleet.federated.reptile import Schedule, TinyMetaFed, TinyReptile
+
+FOR_EVER = 1 << 30
+
+
+def make_strategy(
+    plan: Plan, layout: Layout, weights: NDArray[np.float32], mask: masks.Mask | None
+) -> Strategy:
+    """The strategy of a plan.
+
+    Args:
+        weights: at the beginning, for coarse masks.
+        mask: to go on with, of a resumed run.
+
+    Raises:
+        InvalidError: an option is unknown or of the wrong type.
+    """
+    options = dict(plan.options or {})
+    train = plan.training
+    common: dict[str, Any] = {"steps": train.steps, "lr": train.lr, "seed": plan.seed}
+    devices = plan.who.devices or FOR_EVER
+    try:
+        match plan.strategy:
+            case "tinyreptile" | "tinymetafed" | "fedsgd":
+                return _reptile(plan, layout, options, common)
+            case "fedtiny":
+                return _fedtiny(layout, weights, mask, options, {
+                    **common, "batch": train.batch, "devices": devices,
+                })  # fmt: skip
+            case "magnitude":
+                made = GradualMagnitude(
+                    layout, **{**common, "batch": train.batch, "devices": devices, **options}
+                )
+                if mask is not None:
+                    made.mask = mask
+                return made
+            case _:
+                return _flower(plan, options)
+    except TypeError as error:
+        raise InvalidError(f"options of '{plan.strategy}': {error}") from None
+
+
+def _reptile(
+    plan: Plan, layout: Layout, options: dict[str, Any], common: dict[str, Any]
+) -> Strategy:
+    serial = plan.who.devices or 1
+    common |= {"devices": serial, "over_selection": plan.who.over_selection}
+    if plan.strategy == "fedsgd":
+        schedule = Schedule(1.0, plan.rounds.count, falls=False)
+        return TinyReptile(layout, schedule, **{**common, "steps": 1, **options})
+    falls = bool(options.pop("falls", True))
+    schedule = Schedule(float(options.pop("alpha", 0.5)), plan.rounds.count, falls)
+    kind = TinyReptile if plan.strategy == "tinyreptile" else TinyMetaFed
+    return kind(layout, schedule, **{**common, **options})
+
+
+def _fedtiny(
+    layout: Layout,
+    weights: NDArray[np.float32],
+    mask: masks.Mask | None,
+    options: dict[str, Any],
+    common: dict[str, Any],
+) -> Strategy:
+    density = float(options.pop("density", 0.1))
+    floor = float(options.pop("floor", 0.3))
+    coarse = str(options.pop("coarse", "erk"))
+    if coarse not in ("erk", "uniform"):
+        raise InvalidError(f"coarse is erk or uniform, not '{coarse}'")
+    if not 0 < density <= 1:
+        raise InvalidError(f"density is above 0 and at most 1, not {density}")
+    if mask is None:
+        densities = (masks.erk if coarse == "erk" else masks.uniform)(layout, density, floor)
+        mask = masks.by_magnitude(layout, weights, densities)
+    return FedTiny(layout, mask, **{**common, **options})
+
+
+def _flower(plan: Plan, options: dict[str, Any]) -> Strategy:
+    """Flower's strategies; devices do not evaluate, and absent ones are not waited for."""
+    kinds: Mapping[str, type[flower.FedAvg]] = {
+        "fedavg": flower.FedAvg,
+        "fedprox": flower.FedProx,
+        "fedmedian": flower.FedMedian,
+        "krum": flower.Krum,
+        "trimmedmean": flower.FedTrimmedAvg,
+    }
+    common = {
+        "fraction_evaluate": 0.0,
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 0,
+        "min_available_nodes": plan.who.quorum,
+    }
+    clip = options.pop("clipping_norm", None)
+    noise = options.pop("noise_multiplier", 0.0)
+    made: Strategy = kinds[plan.strategy](**{**common, **options})
+    if clip is not None:
+        made = flower.DifferentialPrivacyClientSideFixedClipping(
+            made, float(noise), float(clip), plan.who.devices or plan.who.quorum
+        )
+    return made
+
+
+def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid) -> None:
+    """Client-side clipping guarantees something only where every device clips.
+
+    Raises:
+        InvalidError: naming the first device that does not.
+    """
+    kinds = (
+        flower.DifferentialPrivacyClientSideFixedClipping,
+        flower.DifferentialPrivacyClientSideAdaptiveClipping,
+    )
+    if not isinstance(strategy, kinds):
+        return
+    for node_id in grid.get_node_ids():
+        node = grid.node(node_id)
+        if node is not None and not node.clips:
+            raise InvalidError(
+                f"device '{node.device}' does not clip its change, so clipping on clients would "
+                "guarantee nothing",
+                "Leave it out with who.where, or update its firmware.",
+            )
+
+
+class Shifted(Strategy):
+    """A strategy that goes on at a later round: Flower counts from 1, a resumed run does not.
+
+    Args:
+        inner: the strategy.
+        done: rounds that are whole.
+        begin: told of each round before it is configured.
+    """
+
+    def __init__(self, inner: Strategy, done: int, begin: Any = lambda server_round: None) -> None:
+        self.inner = inner
+        self.done = done
+        self._begin = begin
+        self.metrics: MetricRecord | None = None
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's, in the run's count."""
+        self._begin(server_round + self.done)
+        return self.inner.configure_train(server_round + self.done, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The inner strategy's; its metrics are kept for the record."""
+        arrays, self.metrics = self.inner.aggregate_train(server_round + self.done, replies)
+        return arrays, self.metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's."""
+        return self.inner.configure_evaluate(server_round + self.done, arrays, config, grid)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """The inner strategy's."""
+        return self.inner.aggregate_evaluate(server_round + self.done, replies)
+
+    def summary(self) -> None:
+        """The inner strategy's."""
+        self.inner.summary()
