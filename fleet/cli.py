@@ -18,6 +18,7 @@ from fleet.commands.model import model_app
 from fleet.commands.operate import audit_app, init, key_app, serve
 from fleet.commands.rollout import rollout_app
 from fleet.commands.simulate import simulate
+from fleet.commands.train import runs, train
 from fleet.domain.match import EXECUTES, Capacity, Fit, Requirements, match
 from fleet.errors import FleetError
 from fleet.graph.commands import graph_app, query
@@ -41,6 +42,8 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(key_app, name="key")
 app.add_typer(graph_app, name="graph")
 app.command("query")(query)
+app.command("train")(train)
+app.command("runs")(runs)
 
 
 @app.callback()

@@ -147,6 +147,10 @@ def export(
         str, typer.Option(help="Of inputs on the device: off, warmup[:SAMPLES], ema[:SAMPLES].")
     ] = "off",
     rate: Annotated[float, typer.Option(help="Default learning rate of --learn.")] = 0.01,
+    learned: Annotated[
+        Path | None,
+        typer.Option(help="Compile weights that devices trained: float32 as `fleet train` saves."),
+    ] = None,
     keep_channels: Annotated[
         bool,
         typer.Option(
@@ -164,7 +168,11 @@ def export(
     from tinyml.export import CodeOptions, check_replaceable, compile_model, make_learner_of
     from tinyml.export import export as run_export
     from tinyml.learn import LearnOptions, Loss, Optimizer, choose, parse_standardise
+<<<<<<< HEAD
     from tinyml.quantize import QuantiseOptions, load_overrides
+=======
+    from tinyml.learn.weights import Learned, read_vector
+>>>>>>> 4f79176 (Federated rounds over the device protocol with Flower: MqttGrid, TinyReptile, TinyMetaFed, FedTiny; fleet train; learned weights can be compiled)
     from tinyml.report import print_report
     from tinyml.source import need_samples, open_samples, open_source
     from tinyml.targets import load_target
@@ -201,7 +209,14 @@ def export(
     choices = load_overrides(overrides) if overrides else ()
     options = QuantiseOptions(observer, choices, snr, sensitivity)
     # What learns on the device starts from these weights and leaves them.
-    code = CodeOptions(keep_channels or learn is not None)
+    taken = None
+    if learned is not None:
+        if asked is None:
+            raise LearnError(
+                "--learned needs the --learn options that the weights were trained with"
+            )
+        taken = Learned(asked, read_vector(learned))
+    code = CodeOptions(keep_channels or learn is not None, taken)
     with _bars(as_json) as progress:
         if dry_run:
             few = samples.take(16) if samples else None

@@ -19,6 +19,7 @@ from tinyml.importers.onnx import import_onnx
 from tinyml.ir.graph import Graph
 from tinyml.learn import Learner, LearnOptions
 from tinyml.learn.export import LearnData, export_learner, learner_of
+from tinyml.learn.weights import Learned, with_learned
 from tinyml.measure import (
     count_instructions,
     float_accuracy,
@@ -67,9 +68,11 @@ class CodeOptions:
     Args:
         keep_channels: keeps channels that these weights make constant, so that weights trained
             later fit the same code.
+        learned: weights that devices trained take the place of the source's.
     """
 
     keep_channels: bool = False
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def compile_model(
         imported = import_onnx(source.onnx, source.name)
         check_finite(imported)
         float_graph = with_unit(run_passes(imported, FLOAT_PASSES), calibration)
+        if code.learned is not None:
+            float_graph = with_learned(float_graph, code.learned)
         feeds = calibration.fit(float_graph)
         quantised = choose(float_graph, feeds, options or QuantiseOptions(), progress)
         graph = quantised.graph
@@ -272,7 +277,9 @@ def _write_and_verify(
             accuracy = {
                 "data": test.source,
                 "samples": test.count,
-                "float": float_accuracy(source.onnx, test, progress) if source.onnx else None,
+                "float": float_accuracy(source.onnx, test, progress)
+                if source.onnx and made.code.learned is None
+                else None,
                 "int8": int8_accuracy(made.c_graph, work / "c", test, build / "accuracy", progress),
             }
         forecast = None

@@ -74,6 +74,23 @@ class Rounds:
 
 
 @checked(frozen=True, config=_STRICT)
+class Compile:
+    """How the result becomes a release; what `tinyml export` is given.
+
+    Args:
+        model, calibration, test: as of its command line.
+        target: of the devices.
+        arguments: further ones, the --learn options of ``export`` among them.
+    """
+
+    model: str
+    target: str
+    calibration: str | None = None
+    test: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+@checked(frozen=True, config=_STRICT)
 class Plan:
     """A run.
 
@@ -83,6 +100,7 @@ class Plan:
         strategy: one of STRATEGIES.
         options: of the strategy; see docs/federated.md.
         seed: of every choice.
+        compile: for --then-rollout.
     """
 
     name: str
@@ -96,6 +114,7 @@ class Plan:
     rounds: Rounds = Rounds()
     options: dict[str, float | int | str | bool] | None = None
     seed: int = 0
+    compile: Compile | None = None
 
 
 _PLAN = TypeAdapter(Plan)

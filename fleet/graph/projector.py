@@ -43,7 +43,7 @@ from fleet.graph.vocabulary import (
     deployments_graph,
     devices_graph,
 )
-from fleet.store import Store, queues
+from fleet.store import Connection, Store, queues
 
 ONTOLOGY_FILE = Path(__file__).parent / "ontology.ttl"
 BATCH = 2000
@@ -74,41 +74,49 @@ class Projector:
 
     def rebuild(self) -> Projected:
         """Makes the graph anew from SQL. Graphs imported from elsewhere stay."""
-        counts = {"devices": 0, "models": 0, "deployments": 0}
         with self._store.write() as connection:
             # What changed before this transaction is in it; what comes later is in the outbox.
             pending = [row["id"] for row in queues.read_outbox(connection, limit=10**9)]
             queues.delete_outbox(connection, pending)
-            for graph in self._graph.graphs():
-                if not is_seloc(graph) and graph.value.startswith("urn:tinyml:graph:"):
-                    self._graph.replace(graph, ())
-            self._graph.load(ONTOLOGY_FILE.read_bytes(), RdfFormat.TURTLE, ONTOLOGY)
-            self._profiles, self._models = {}, {}
-            for tenant in tenants(connection):
-                models = read_models(connection, tenant)
-                devices = read_devices(connection, tenant)
-                deployments = read_deployments(connection, tenant)
-                self._models[tenant] = models
-                for device in devices:
-                    if device.profile is not None:
-                        self._profiles[profile_iri(device.profile).value] = device.profile
-                self._graph.add(MODELS, (t for m in models for t in model_triples(m)))
-                self._graph.replace(
-                    devices_graph(tenant), (t for d in devices for t in device_triples(d))
-                )
-                self._graph.replace(
-                    deployments_graph(tenant),
-                    (t for d in deployments for t in deployment_triples(d)),
-                )
-                rounds = read_rounds(connection, tenant)
-                self._graph.add(
-                    deployments_graph(tenant), (t for r in rounds for t in round_triples(r))
-                )
-                counts["devices"] += len(devices)
-                counts["models"] += len(models)
-                counts["deployments"] += len(deployments)
-            self._write_hardware()
-            self._graph.flush()
+            return self._project(connection)
+
+    def project(self) -> Projected:
+        """The same for a graph of one's own, beside the one that follows the outbox."""
+        with self._store.read() as connection:
+            return self._project(connection)
+
+    def _project(self, connection: Connection) -> Projected:
+        counts = {"devices": 0, "models": 0, "deployments": 0}
+        for graph in self._graph.graphs():
+            if not is_seloc(graph) and graph.value.startswith("urn:tinyml:graph:"):
+                self._graph.replace(graph, ())
+        self._graph.load(ONTOLOGY_FILE.read_bytes(), RdfFormat.TURTLE, ONTOLOGY)
+        self._profiles, self._models = {}, {}
+        for tenant in tenants(connection):
+            models = read_models(connection, tenant)
+            devices = read_devices(connection, tenant)
+            deployments = read_deployments(connection, tenant)
+            self._models[tenant] = models
+            for device in devices:
+                if device.profile is not None:
+                    self._profiles[profile_iri(device.profile).value] = device.profile
+            self._graph.add(MODELS, (t for m in models for t in model_triples(m)))
+            self._graph.replace(
+                devices_graph(tenant), (t for d in devices for t in device_triples(d))
+            )
+            self._graph.replace(
+                deployments_graph(tenant),
+                (t for d in deployments for t in deployment_triples(d)),
+            )
+            rounds = read_rounds(connection, tenant)
+            self._graph.add(
+                deployments_graph(tenant), (t for r in rounds for t in round_triples(r))
+            )
+            counts["devices"] += len(devices)
+            counts["models"] += len(models)
+            counts["deployments"] += len(deployments)
+        self._write_hardware()
+        self._graph.flush()
         return Projected(**counts, triples=len(self._graph))
 
     def follow(self) -> int:

@@ -17,6 +17,7 @@ from tinyml.learn.budget import fit_ram
 from tinyml.learn.options import LearnOptions, Loss, Standardise
 from tinyml.learn.program import Program, build_program
 from tinyml.learn.split import Split, split
+from tinyml.learn.weights import initial_weights
 from tinyml.learn.writer import Backbone, CLearner, write_learner
 from tinyml.passes import C_PASSES, run_passes
 from tinyml.plan import plan_memory
@@ -184,6 +185,8 @@ def write_learn_folder(learner: Learner, folder: Path) -> None:
                 shutil.copy(kernel, folder / "runtime" / f"kernel_{kernel.name}")
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
+    start = initial_weights(learner.program).astype("<f4")
+    (folder / f"{learner.name}_learn.f32").write_bytes(start.tobytes())
     (folder / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\n"
         f"project({learner.name}_learn C)\n"

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flower's own strategies and ours over the device protocol; clients in PyTorch, every byte by the
+wire's codec. tests/fleet/federated/test_devices.py does the same with C agents and a broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import strategy as flower
+from torch import nn
+
+from fleet.errors import InvalidError
+from fleet.federated import masks
+from fleet.federated.fedtiny import FedTiny, GradualMagnitude, candidates, select
+from fleet.federated.grid import MqttGrid, Node
+from fleet.federated.jobs import ARRAYS, CONFIG, config
+from fleet.federated.local import LocalExchange, Samples, TorchClient, layout_of, read_model
+from fleet.federated.reptile import Schedule, TinyMetaFed, TinyReptile
+from fleet.federated.strategies import refuse_silent_privacy
+from fleet.wire import decode
+from fleet.wire.messages import TrainJob, TrainReply
+
+TRUE = torch.tensor([[1.5, -2.0, 0.5, 1.0]])
+
+
+class Setting:
+    """Eight clients of one linear task; what one of them sends may be changed."""
+
+    def __init__(
+        self, tamper: Callable[[str, TrainJob, bytes], bytes | None] | None = None
+    ) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Linear(4, 1)
+        self.layout = layout_of(self.model)
+        self.start = read_model(self.model, self.layout)
+        clients = {}
+        for index in range(8):
+            x = torch.randn(64, 4)
+            samples = Samples(x, x @ TRUE.T + 0.25)
+            clients[f"d{index}"] = TorchClient(
+                self.model, self.layout, nn.functional.mse_loss, samples, classifies=False
+            )
+        self.exchange = LocalExchange(clients, tamper or (lambda device, job, data: data))
+        self.refused: list[tuple[str, str]] = []
+        self.grid = MqttGrid(
+            self.exchange, self.layout, 7, lambda device, why: self.refused.append((device, why))
+        )
+
+    def run(self, strategy: flower.Strategy, rounds: int = 12, timeout: float = 5.0) -> float:
+        """Largest distance of a weight from the truth after the rounds."""
+        settings = config({"steps": 32, "lr": 0.1, "batch": 4})
+        result = strategy.start(
+            self.grid, self.layout.record(self.start), rounds, timeout, train_config=settings
+        )
+        found = self.layout.vector(result.arrays)
+        return float(np.max(np.abs(found - np.array([1.5, -2.0, 0.5, 1.0, 0.25]))))
+
+
+STOCK = {"fraction_evaluate": 0.0, "min_evaluate_nodes": 0}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        flower.FedAvg,
+        flower.FedAvgM,
+        lambda **o: flower.FedProx(proximal_mu=0.01, **o),
+        flower.FedMedian,
+        flower.FedTrimmedAvg,
+        flower.Krum,
+        flower.MultiKrum,
+    ],
+    ids=["FedAvg", "FedAvgM", "FedProx", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum"],
+)
+def test_flowers_strategies_run_unchanged(make):
+    assert Setting().run(make(**STOCK)) < 0.05
+
+
+def poison(device: str, job: TrainJob, data: bytes) -> bytes:
+    """Device d3 sends a hundred times what it learned, with a right checksum."""
+    if device != "d3":
+        return data
+    import zlib
+    from dataclasses import replace
+
+    reply = decode(TrainReply, data)
+    values = (np.frombuffer(reply.data, "<f4") * -100).astype("<f4").tobytes()
+    return replace(reply, data=values, crc=zlib.crc32(values)).encode()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        flower.FedMedian,
+        lambda **o: flower.FedTrimmedAvg(beta=0.2, **o),
+        lambda **o: flower.Krum(num_malicious_nodes=1, **o),
+    ],
+    ids=["FedMedian", "FedTrimmedAvg", "Krum"],
+)
+def test_robust_strategies_bear_a_poisoned_device(make):
+    assert Setting(poison).run(make(**STOCK)) < 0.05
+
+
+def test_the_mean_does_not_bear_it():
+    assert Setting(poison).run(flower.FedAvg(**STOCK)) > 1
+
+
+MISDEEDS: dict[str, Callable[[TrainReply], bytes | None]] = {}
+
+
+def misdeed(make: Callable[[TrainReply], bytes | None]) -> Callable[[TrainReply], bytes | None]:
+    MISDEEDS[make.__name__] = make
+    return make
+
+
+def with_values(reply: TrainReply, values: np.ndarray, **changes: object) -> bytes:
+    import zlib
+    from dataclasses import replace
+
+    data = values.astype("<f4").tobytes()
+    facts = {"data": data, "crc": zlib.crc32(data), "total": len(data), **changes}
+    return replace(reply, **facts).encode()  # type: ignore[arg-type]
+
+
+@misdeed
+def not_finite(reply: TrainReply) -> bytes:
+    return with_values(reply, np.array([1, np.nan, 1, 1, 1]))
+
+
+@misdeed
+def values_take(reply: TrainReply) -> bytes | None:
+    return with_values(reply, np.ones(3))
+
+
+@misdeed
+def most_it_can_have(reply: TrainReply) -> bytes:
+    return with_values(reply, np.ones(5), total=1 << 30)
+
+
+@misdeed
+def checksum(reply: TrainReply) -> bytes:
+    return with_values(reply, np.ones(5), crc=1)
+
+
+@misdeed
+def no_answer_in_time(reply: TrainReply) -> None:
+    return None
+
+
+@misdeed
+def no_training_reply(reply: TrainReply) -> bytes:
+    return b"\xff\xff"
+
+
+@pytest.mark.parametrize("name", MISDEEDS)
+def test_one_bad_reply_does_not_void_the_round(name: str):
+    def tamper(device: str, job: TrainJob, data: bytes) -> bytes | None:
+        return MISDEEDS[name](decode(TrainReply, data)) if device == "d5" else data
+
+    setting = Setting(tamper)
+    assert setting.run(flower.FedAvg(**STOCK), rounds=4, timeout=0.3) < 0.5
+    words = name.replace("_", " ")
+    assert any(device == "d5" and words in why for device, why in setting.refused), setting.refused
+
+
+def test_dropouts_do_not_hang_a_round():
+    rng = np.random.default_rng(0)
+    setting = Setting(lambda device, job, data: None if rng.random() < 0.3 else data)
+    begun = time.monotonic()
+    assert setting.run(flower.FedAvg(**STOCK), rounds=6, timeout=0.3) < 0.2
+    assert time.monotonic() - begun < 30
+
+
+def test_late_replies_are_not_counted():
+    kept: list[bytes] = []
+
+    def tamper(device: str, job: TrainJob, data: bytes) -> bytes | None:
+        if device == "d0" and job.round == 1:
+            kept.append(data)
+            return None
+        return data
+
+    setting = Setting(tamper)
+    setting.grid.round = 1
+    content = RecordDict({ARRAYS: setting.layout.record(setting.start), CONFIG: config({})})
+    node = Node("local", "d0", 1).node_id
+    first = list(
+        setting.grid.send_and_receive([Message(content, node, MessageType.TRAIN)], timeout=0.1)
+    )
+    assert first[0].has_error()
+    setting.grid.round = 2
+    setting.exchange.replies().put(("local", "d0", kept[0]))
+    second = list(
+        setting.grid.send_and_receive([Message(content, node, MessageType.TRAIN)], timeout=5)
+    )
+    assert len(second) == 1 and not second[0].has_error()
+
+
+def test_tinyreptile_and_tinymetafed_learn():
+    for make in (TinyReptile, TinyMetaFed):
+        setting = Setting()
+        strategy = make(setting.layout, Schedule(1.0, 60), steps=32, lr=0.05, devices=1)
+        assert setting.run(strategy, rounds=60) < 0.2, make
+
+
+def test_tinymetafed_sends_a_fraction():
+    sizes = {}
+    for make in (TinyReptile, TinyMetaFed):
+        model = nn.Linear(100, 10)
+        layout = layout_of(model)
+        samples = Samples(torch.randn(64, 100), torch.randn(64, 10))
+        client = TorchClient(model, layout, nn.functional.mse_loss, samples, classifies=False)
+        grid = MqttGrid(LocalExchange({"d": client}), layout, 7)
+        make(layout, Schedule(0.5, 5)).start(grid, layout.record(read_model(model, layout)), 5, 5)
+        sizes[make] = grid.traffic.up
+    assert sizes[TinyMetaFed] <= 0.25 * sizes[TinyReptile]
+
+
+def test_schedule_falls_to_nothing():
+    assert [Schedule(0.5, 10).at(r) for r in (1, 6, 11)] == [0.5, 0.25, 0.0]
+    assert Schedule(0.5, 10, falls=False).at(9) == 0.5
+
+
+def test_local_weights_never_travel():
+    setting = Setting()
+    seen: list[TrainReply] = []
+    setting.exchange._tamper = lambda d, j, data: seen.append(decode(TrainReply, data)) or data
+    strategy = TinyMetaFed(
+        setting.layout, Schedule(0.5, 2), top=1.0, global_parameters=4, local_steps=8, devices=8
+    )
+    setting.run(strategy, rounds=1)
+    assert seen
+    from fleet.federated import sparse
+
+    for reply in seen:
+        positions, _ = sparse.decode(reply.data, reply.coding, reply.dtype, 5)
+        assert positions.max() < 4
+
+
+class Digits:
+    """Four clients of a small classification."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(1)
+        self.model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        self.layout = layout_of(self.model)
+        self.start = read_model(self.model, self.layout)
+        centres = torch.randn(4, 16) * 2
+        loss = nn.CrossEntropyLoss()
+        clients = {}
+        for index in range(4):
+            y = torch.randint(0, 4, (80,))
+            x = centres[y] + torch.randn(80, 16)
+            clients[f"d{index}"] = TorchClient(
+                self.model, self.layout, loss, Samples(x, y), classifies=True
+            )
+        self.grid = MqttGrid(LocalExchange(clients), self.layout, 7)
+
+    def run(self, strategy: flower.Strategy, rounds: int) -> dict[str, float]:
+        result = strategy.start(self.grid, self.layout.record(self.start), rounds, 10)
+        self.end = self.layout.vector(result.arrays)
+        return {k: float(v) for k, v in result.train_metrics_clientapp[rounds].items()}
+
+
+def test_fedtiny_moves_its_mask_and_keeps_its_density():
+    setting = Digits()
+    mask = masks.by_magnitude(setting.layout, setting.start, masks.erk(setting.layout, 0.1, 0.3))
+    strategy = FedTiny(setting.layout, mask, every=2, stop=12, steps=80, lr=0.1, batch=8)
+    metrics = setting.run(strategy, 14)
+    assert metrics["accuracy"] > 0.9
+    assert metrics["density"] == pytest.approx(masks.density_of(setting.layout, mask))
+    assert not np.array_equal(strategy.mask, mask)
+    assert not np.any(setting.end[~strategy.mask])
+
+
+def test_gradual_magnitude_reaches_its_density():
+    setting = Digits()
+    strategy = GradualMagnitude(setting.layout, 0.1, end=10, every=2, steps=80, lr=0.1, batch=8)
+    metrics = setting.run(strategy, 12)
+    assert metrics["density"] == pytest.approx(0.1, abs=0.01)
+    assert metrics["accuracy"] > 0.8
+
+
+def test_devices_choose_the_candidate_with_the_least_loss():
+    setting = Digits()
+    strategy = GradualMagnitude(setting.layout, 1.0, steps=80, lr=0.1, batch=8)
+    setting.run(strategy, 4)
+    pool = candidates(setting.layout, setting.end, 0.2, 4, floor=0.3)
+    assert {m.shape for m in pool} == {(setting.layout.size,)}
+    nothing = np.zeros(setting.layout.size, bool)
+    best, losses = select(setting.grid, setting.layout, setting.end, [nothing, *pool], 64, 10)
+    assert best == int(np.argmin(losses)) and best > 0
+    assert losses[0] > losses[best]
+
+
+def test_privacy_is_never_silent():
+    setting = Setting()
+    private = flower.DifferentialPrivacyClientSideFixedClipping(flower.FedAvg(**STOCK), 0.1, 1.0, 4)
+    with pytest.raises(InvalidError, match="does not clip"):
+        refuse_silent_privacy(private, setting.grid)
+    refuse_silent_privacy(flower.FedAvg(**STOCK), setting.grid)
+
+
+def test_node_ids_are_stable_and_fit_63_bits():
+    ids = {Node("t", f"d{i}", 1).node_id for i in range(1000)}
+    assert len(ids) == 1000 and all(0 <= i < 1 << 63 for i in ids)
