@@ -168,11 +168,8 @@ def export(
     from tinyml.export import CodeOptions, check_replaceable, compile_model, make_learner_of
     from tinyml.export import export as run_export
     from tinyml.learn import LearnOptions, Loss, Optimizer, choose, parse_standardise
-<<<<<<< HEAD
-    from tinyml.quantize import QuantiseOptions, load_overrides
-=======
     from tinyml.learn.weights import Learned, read_vector
->>>>>>> 4f79176 (Federated rounds over the device protocol with Flower: MqttGrid, TinyReptile, TinyMetaFed, FedTiny; fleet train; learned weights can be compiled)
+    from tinyml.quantize import QuantiseOptions, load_overrides
     from tinyml.report import print_report
     from tinyml.source import need_samples, open_samples, open_source
     from tinyml.targets import load_target
