@@ -63,7 +63,7 @@ def split(graph: Graph, layers: str) -> Split:
 
 def layer_name(node: Node) -> str:
     """What a user calls a layer: its module, without the operator behind the last slash."""
-    return node.name.rpartition("/")[0] or node.name
+    return (node.name.rpartition("/")[0] or node.name).strip("/")
 
 
 def _named(weighted: list[Node], name: str) -> Node:

@@ -79,7 +79,7 @@ def print_learning(learn: dict[str, Any], target: dict[str, Any], console: Conso
     counted = learn["instructions"]
     if counted:
         more = ""
-        if counted.get("int8_inference"):
+        if counted.get("int8_inference") and learn["backbone_nodes"]:
             more = (
                 f", {100 * (counted['step'] / counted['int8_inference'] - 1):+.1f} % against int8"
             )
