@@ -15,6 +15,7 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import DType, Tensor
 from tinyml.measure import Counted
 from tinyml.quantize import QuantiseOptions
+from tinyml.report.sparse import sparse_layers
 from tinyml.runtimes.build import MemoryUse
 from tinyml.samples import Samples
 from tinyml.source import Source
@@ -92,6 +93,7 @@ def build_report(
             "harness_flash": memory.runtime_flash,
         },
         "instructions": counted.inference,
+        "sparse": sparse_layers(compiled.c_graph, target.isa),
         "accuracy": accuracy,
         "forecast": forecast,
         "scaling": graph.scaling.to_json() if graph.scaling else None,

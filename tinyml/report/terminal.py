@@ -49,6 +49,12 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         )
     if report.get("forecast"):
         _forecast_rows(facts, report["forecast"])
+    sparse = report.get("sparse") or []
+    if sparse:
+        stored, dense = (sum(x[k] for x in sparse) for k in ("bytes", "dense_bytes"))
+        facts.add_row(
+            "Pruned", f"{len(sparse)} layers", f"{stored:,} B stored, {dense:,} B if dense"
+        )
     console.print(facts)
     if report.get("sensitivity"):
         print_sensitivity(report["sensitivity"], console)

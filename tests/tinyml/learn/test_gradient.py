@@ -39,7 +39,7 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), loss=st.sampled_from(Loss))
 def test_gradient_equals_autograd(runtime: Path, kind: str, seed: int, loss: Loss):
     graph = random_graph(seed, kind)
@@ -73,7 +73,7 @@ def test_outputs_equal_the_float_graph(runtime: Path, kind: str, tmp_path: Path)
     )
 
 
-@pytest.mark.parametrize("kind", ["dense", "conv", "depthwise", "max", "residual"])
+@pytest.mark.parametrize("kind", ["dense", "depthwise", "residual"])
 def test_boards_compute_the_same_bits(runtime: Path, kind: str, tmp_path: Path):
     target = load_target("cortex-m4")
     if shutil.which(target.compiler) is None or shutil.which("qemu-system-arm") is None:
