@@ -36,7 +36,8 @@ from tinyml.writers.c import write_c
 
 BOARDS = ("cortex-m4", "cortex-m0", "cortex-m55", "riscv32")
 COSTS = Path(__file__).parent.parent / "tinyml" / "kernels" / "costs.json"
-DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.4)
+DENSITIES = (0.02, 0.06, 0.12, 0.3)
+FULLY_CONNECTED_SIZES = ((64, 32), (200, 16), (128, 128), (33, 10), (600, 4))
 
 
 def pruned(shape: tuple[int, ...], keep: float, block: int, rng: np.random.Generator) -> Array:
@@ -53,7 +54,7 @@ def layers(kind: str, block: int, seed: int = 0) -> Graph:
     rng = np.random.default_rng(seed)
     graph = Graph("layers", {}, [], [], [])
     if kind == "fully_connected":
-        shapes = [((1, i), (o, i)) for i, o in ((64, 32), (200, 16), (128, 128), (33, 10))]
+        shapes = [((1, i), (o, i)) for i, o in FULLY_CONNECTED_SIZES]
         sizes: list[tuple[Operator, tuple[int, ...], tuple[int, ...]]] = [
             (FullyConnected(), x, w) for x, w in shapes
         ]
@@ -64,6 +65,8 @@ def layers(kind: str, block: int, seed: int = 0) -> Graph:
             (Conv2D(Window((1, 1))), (1, 3, 5, 100), (16, 1, 1, 100)),
             (Conv2D(same), (1, 6, 6, 8), (12, 3, 3, 8)),
             (Conv2D(same), (1, 5, 5, 16), (8, 3, 3, 16)),
+            (Conv2D(same), (1, 4, 6, 16), (40, 3, 3, 16)),
+            (Conv2D(same), (1, 4, 4, 40), (4, 3, 3, 40)),
         ]
     for op, x_shape, w_shape in sizes:
         for keep in DENSITIES:
