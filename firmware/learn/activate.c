@@ -2,7 +2,7 @@
  *
  * Elementwise functions. Derivatives are taken from outputs, so inputs need not be kept.
  */
-#include "bytes.h"
+#include "learn_bytes.h"
 #include "tinyml/learn_kernels.h"
 
 void tml_learn_activate(tml_learn_activation_t kind, const float *input, float *output,

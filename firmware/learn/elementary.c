@@ -4,7 +4,7 @@
  * in the same order everywhere: every target computes the same bits. Results below the smallest
  * normal number are 0.
  */
-#include "bytes.h"
+#include "learn_bytes.h"
 #include "tinyml/learn_kernels.h"
 
 static const float LN2_HIGH = 0.693359375f; /* 9 bits: its product with an exponent is exact */

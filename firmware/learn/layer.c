@@ -2,7 +2,7 @@
  *
  * Weighted layers, forward and backward, row by row.
  */
-#include "bytes.h"
+#include "learn_bytes.h"
 #include "tinyml/learn_kernels.h"
 
 /* Where a row is read: among the trained weights, or as exported. */

@@ -2,8 +2,8 @@
  *
  * A learner: its state, one sample through it, one update.
  */
-#include "bytes.h"
 #include "internal.h"
+#include "learn_bytes.h"
 
 enum { AVERAGE_STEPS = 32, WATCH_FROM = 8 };
 

@@ -2,7 +2,7 @@
  *
  * Maximum, average and mean, forward and backward.
  */
-#include "bytes.h"
+#include "learn_bytes.h"
 #include "tinyml/learn_kernels.h"
 #include "window.h"
 

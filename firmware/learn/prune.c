@@ -3,8 +3,8 @@
  * The device side of FedTiny (arXiv 2212.01977): gradients of pruned weights, and statistics of
  * what a folded batch normalisation sees.
  */
-#include "bytes.h"
 #include "internal.h"
+#include "learn_bytes.h"
 
 static const float EPSILON = 1e-5f; /* batch normalisation's */
 

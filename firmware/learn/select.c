@@ -2,7 +2,7 @@
  *
  * The largest entries of a vector, without sorting it.
  */
-#include "bytes.h"
+#include "learn_bytes.h"
 #include "tinyml/learn_kernels.h"
 
 static float change_of(const tml_learn_top_t *top, uint32_t i) {

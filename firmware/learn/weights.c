@@ -2,8 +2,8 @@
  *
  * Trained weights in and out, whole or as quantised changes.
  */
-#include "bytes.h"
 #include "internal.h"
+#include "learn_bytes.h"
 
 static bool in_range(const tml_learn_t *learner, uint32_t first, uint32_t count) {
     const uint32_t all = learner->model->weight_count;
