@@ -39,6 +39,8 @@ def simulate(
 
     They are registered when their names are new, and go on where they stopped otherwise.
     """
+    # SIGTERM ends the devices like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     here = open_home(home)
     folder = here.folder / "simulated" / prefix.strip("-")
     names = [f"{prefix}{n:05d}" for n in range(1, count + 1)]
