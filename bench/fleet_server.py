@@ -146,8 +146,8 @@ def settled(live: Live) -> bool:
 def holes(live: Live) -> int:
     """Messages that are missing in the database.
 
-    A device numbers all its messages of a boot from 0; reports, hellos, twins and jobs are kept
-    with their numbers, so a hole is a lost message.
+    A device numbers all its messages of a boot: 0 is its presence, which is kept without the
+    number; hellos, twins, jobs and reports are kept with theirs, so a hole is a lost message.
     """
     numbers: dict[tuple[int, int], set[int]] = {}
     with live.home.store.read() as connection:
@@ -155,7 +155,7 @@ def holes(live: Live) -> int:
             query = select(table.c.device_id, table.c.boot_id, table.c.seq)
             for device, boot, seq in connection.execution_options(yield_per=10_000).execute(query):
                 numbers.setdefault((device, boot), set()).add(seq)
-    return sum(max(found) + 1 - len(found) for found in numbers.values())
+    return sum(max(found) - len(found) for found in numbers.values())
 
 
 def dropped_reports(live: Live) -> int:

@@ -18,6 +18,9 @@ RULES = [
     ("tinyml/writers", ("tinyml.importers", "tinyml.quantize", "tinyml.passes")),
     ("tinyml/importers", ("tinyml.writers", "tinyml.quantize", "tinyml.plan")),
     ("tinyml/passes", ("tinyml.writers", "tinyml.importers")),
+    ("fleet/store", ("paho", "fastapi", "fleet.mqtt", "fleet.http", "fleet.service")),
+    ("fleet/service", ("paho", "fastapi", "fleet.http", "fleet.commands")),
+    ("fleet/mqtt", ("fastapi", "fleet.http", "fleet.commands")),
     ("fleet/domain", ("sqlite3", "sqlalchemy", "paho", "socket", "pathlib", "tinyml", "typer")),
 ]
 
