@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from tinyml.errors import CalibrationError, LearnError, TinymlError
+from tinyml.errors import CalibrationError, DatasetError, LearnError, TinymlError
 from tinyml.progress import Advance, Progress, silent
 
 app = typer.Typer(
@@ -476,12 +476,19 @@ def zoo_train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data; the recipe's by default.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Weights to fine-tune (.npz, .pth); forecasters only."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a zoo model from scratch on real data; a stopped run goes on where it was."""
+    """Train a zoo model on real data; a stopped run goes on where it was."""
     from tinyml.zoo import get_model
+    from tinyml.zoo.ttm.entry import ForecastModel
 
     model = get_model(name)
+    if start is not None and not isinstance(model, ForecastModel):
+        raise DatasetError(f"'{name}' is trained from scratch only", "Leave --from out.")
     with Bars(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -495,7 +502,10 @@ def zoo_train(
         def advance(step: int, steps: int, loss: float) -> None:
             bars.update(task, completed=step, total=steps, description=f"Train, loss {loss:.3f}")
 
-        facts = model.train(out, advance, epochs)
+        if isinstance(model, ForecastModel):
+            facts = model.train(out, advance, epochs, start)
+        else:
+            facts = model.train(out, advance, epochs)
     if as_json:
         _print_json(facts)
     else:
