@@ -8,7 +8,8 @@ BUILD := build
 C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo fleet-demo test test-long lint format bench bench-models size fuzz clean
+.PHONY: help setup system demo fleet-demo test test-long lint format bench bench-models
+.PHONY: bench-kernels tune size fuzz clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +57,13 @@ format: setup ## Rewrite sources in the project's style.
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
 
-bench: bench-models ## All benchmarks.
+bench: bench-models bench-kernels ## All benchmarks.
+
+bench-kernels: setup ## Instructions of every kernel on every core against its limit; writes bench/kernels.*.
+	$(BIN)/python bench/kernels.py --out bench/kernels
+
+tune: setup ## Measure the costs by which kernels are chosen; writes tinyml/kernels/costs/.
+	$(BIN)/python bench/kernels.py --costs tinyml/kernels/costs
 
 bench-models: setup ## Instructions, RAM and flash of models on every target; writes bench/models.*.
 	$(BIN)/python bench/models.py --out bench/models

@@ -14,6 +14,10 @@ ROOT = Path(__file__).parent.parent
 RULES = [
     ("tinyml", ("fleet",)),
     ("tinyml/ir", ("tinyml.ops", "tinyml.passes", "tinyml.plan", "tinyml.quantize")),
+    (
+        "tinyml/kernels",
+        ("tinyml.ops", "tinyml.passes", "tinyml.plan", "tinyml.writers", "tinyml.quantize"),
+    ),
     ("tinyml/ops", ("tinyml.passes", "tinyml.plan", "tinyml.quantize", "tinyml.importers")),
     ("tinyml/writers", ("tinyml.importers", "tinyml.quantize", "tinyml.passes")),
     ("tinyml/importers", ("tinyml.writers", "tinyml.quantize", "tinyml.plan")),

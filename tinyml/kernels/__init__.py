@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel runs a layer, and how its weights are laid out for it."""
 
-from tinyml.kernels.choose import ISAS, choose
+from tinyml.kernels.choose import ISAS, applicable, choose
 from tinyml.kernels.elementwise import DUAL_MULTIPLY, add_record, mul_record
 from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
@@ -15,6 +15,7 @@ __all__ = [
     "Layer",
     "Variant",
     "add_record",
+    "applicable",
     "choose",
     "mul_record",
 ]

@@ -7,6 +7,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from tinyml.kernels.cost import predicted
 from tinyml.kernels.layer import Layer
 from tinyml.kernels.sparse import SPARSE, Sparse
 from tinyml.kernels.variants import VARIANTS, Variant
@@ -26,8 +27,9 @@ _COSTS = Path(__file__).parent / "costs.json"
 def choose(layer: Layer, isa: str) -> Variant:
     """The kernel for a layer.
 
-    Dense or sparse is decided by the instructions of one output pixel, or by the bytes of the
-    record; never by the number of pixels, so that parts of a layer take the same kernel.
+    Dense kernels compete by the tables of `make tune` (tinyml/kernels/cost.py). Dense or sparse is
+    decided by the instructions of one output pixel, or by the bytes of the record; never by the
+    number of pixels, so that parts of a layer take the same kernel.
 
     Args:
         isa: of the target; with "/flash" behind it the smallest record is taken, with "/off" no
@@ -35,7 +37,7 @@ def choose(layer: Layer, isa: str) -> Variant:
     """
     core, _, policy = isa.partition("/")
     isas = included(core)
-    dense = next(v for v in VARIANTS if v.kind == layer.kind and v.isa in isas and v.applies(layer))
+    dense = min(applicable(layer, core), key=lambda v: predicted(v, layer, core))
     if policy == "off" or density(layer) > _LARGEST_DENSITY:
         return dense
     sparse = [v for v in SPARSE if v.kind == layer.kind and v.isa in isas and v.applies(layer)]
@@ -48,6 +50,12 @@ def choose(layer: Layer, isa: str) -> Variant:
     if cost is None or usual is None:
         return best if density(layer) < _SURE_DENSITY else dense
     return best if cost < usual else dense
+
+
+def applicable(layer: Layer, core: str) -> list[Variant]:
+    """The dense kernels of a core that compute a layer, the best guess first."""
+    isas = included(core)
+    return [v for v in VARIANTS if v.kind == layer.kind and v.isa in isas and v.applies(layer)]
 
 
 def included(core: str) -> tuple[str, ...]:

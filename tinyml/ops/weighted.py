@@ -22,7 +22,7 @@ from tinyml.ir.fixedpoint import (
 )
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.kernels import DEPTHWISE, FULLY_CONNECTED, Layer, choose
+from tinyml.kernels import DEPTHWISE, FULLY_CONNECTED, Layer, Variant, choose
 from tinyml.ops.activation import Activation
 
 if TYPE_CHECKING:
@@ -109,12 +109,16 @@ class Weighted(Operator):
         """The layer as kernels see it."""
         raise NotImplementedError
 
+    def c_variant(self, layer: Layer, isa: str) -> Variant:
+        """The kernel that computes it."""
+        return choose(layer, isa)
+
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         layer = self.c_layer(ins, out)
         if ins[0].dtype is DType.INT16:
             _to_c_int16(c, layer, ins, out)
             return
-        variant = choose(layer, c.isa)
+        variant = self.c_variant(layer, c.isa)
         header = [layer.input_zero_point, layer.output_zero_point, layer.low, layer.high]
         kind, fields = variant.shape(layer)
         arguments = [c.shape(kind, fields), c.record(header, *variant.parts(layer))]
@@ -130,13 +134,13 @@ class Weighted(Operator):
         if ins[0].dtype is DType.INT16:
             return 0
         layer = self.c_layer(ins, out)
-        return choose(layer, isa).scratch(layer)
+        return self.c_variant(layer, isa).scratch(layer)
 
     def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
         if ins[0].dtype is DType.INT16:
             return False
         layer = self.c_layer(ins, out)
-        return choose(layer, isa).in_place(layer)
+        return self.c_variant(layer, isa).in_place(layer)
 
 
 def _to_c_int16(c: CEmitter, layer: Layer, ins: Sequence[Tensor], out: Tensor) -> None:

@@ -102,29 +102,43 @@ static void load_row(const depthwise_t *d, const int8_t *input, int32_t y, int32
     }
 }
 
-/* Outputs of any kernel and stride, four at a time. offsets: of the window's rows in the plane. */
-static void row_any(const depthwise_t *d, const int16_t *plane, const int32_t *offsets,
-                    const depthwise_channel_t *channel, int8_t *output) {
-    const int32_t kernel_h = d->shape->kernel_h, stride = d->shape->stride_w, pairs = d->pairs;
-    const int32_t count = d->shape->output_w, step = d->shape->output_c;
-    for (int32_t x = 0; x < count; x += 4) {
-        int32_t sums[4] = {channel->bias, channel->bias, channel->bias, channel->bias};
+/* Outputs of any kernel, four at a time. offsets: of the window's rows in the plane. Where the
+ * stride is a constant the compiler needs one address for all four. */
+static inline __attribute__((always_inline)) void
+row_by(const depthwise_t *d, int32_t stride, const int16_t *plane, const int32_t *offsets,
+       const depthwise_channel_t *channel, int8_t *output) {
+    const int32_t kernel_h = d->shape->kernel_h, pairs = d->pairs;
+    const int32_t step = d->shape->output_c;
+    for (int32_t left = d->shape->output_w; left > 0; left -= 4, plane += 4 * stride) {
+        int32_t s0 = channel->bias, s1 = s0, s2 = s0, s3 = s0;
         const pair_t *weights = (const pair_t *)(channel + 1);
         for (int32_t i = 0; i < kernel_h; ++i) {
-            const int16_t *a = plane + offsets[i] + x * stride;
-            const int16_t *b = a + stride, *c = b + stride, *e = c + stride;
-            for (int32_t j = pairs; j > 0; --j, a += 2, b += 2, c += 2, e += 2) {
+            const int16_t *from = plane + offsets[i];
+            for (const pair_t *end = weights + pairs; weights != end; from += 2) {
                 const pair_t w = *weights++;
-                sums[0] = dual_multiply(load_word(a), w, sums[0]);
-                sums[1] = dual_multiply(load_word(b), w, sums[1]);
-                sums[2] = dual_multiply(load_word(c), w, sums[2]);
-                sums[3] = dual_multiply(load_word(e), w, sums[3]);
+                s0 = dual_multiply(load_word(from), w, s0);
+                s1 = dual_multiply(load_word(from + stride), w, s1);
+                s2 = dual_multiply(load_word(from + 2 * stride), w, s2);
+                s3 = dual_multiply(load_word(from + 3 * stride), w, s3);
             }
         }
-        for (int32_t k = 0; k < 4 && x + k < count; ++k, output += step) {
+        const int32_t sums[4] = {s0, s1, s2, s3};
+        for (int32_t k = 0; k < 4 && k < left; ++k, output += step) {
             *output = (int8_t)requantised(sums[k], channel->multiplier, channel->shift,
                                           channel->constant);
         }
+    }
+}
+
+static __attribute__((noinline)) void row_any(const depthwise_t *d, const int16_t *plane,
+                                              const int32_t *offsets,
+                                              const depthwise_channel_t *channel, int8_t *output) {
+    if (d->shape->stride_w == 1) {
+        row_by(d, 1, plane, offsets, channel, output);
+    } else if (d->shape->stride_w == 2) {
+        row_by(d, 2, plane, offsets, channel, output);
+    } else {
+        row_by(d, d->shape->stride_w, plane, offsets, channel, output);
     }
 }
 

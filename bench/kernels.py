@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions of every kernel on every core, counted under QEMU, against the core's limit.
+
+python bench/kernels.py --out bench/kernels       # kernels.md and kernels.svg
+python bench/kernels.py --costs tinyml/kernels/costs  # the tables kernels are chosen by
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinyml.export import write_c_folder
+from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
+from tinyml.kernels import Variant, applicable, choose
+from tinyml.kernels.cost import FEATURES, cost_key, features
+from tinyml.measure import count_instructions
+from tinyml.ops import (
+    Add,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    MaxPool2D,
+    Mean,
+    Mul,
+    Softmax,
+    Window,
+)
+from tinyml.ops.weighted import Weighted
+from tinyml.plan import plan_memory
+from tinyml.targets import Target, load_target
+from tinyml.writers.c import write_c
+
+CORES = ("cortex-m4", "cortex-m7", "cortex-m55", "riscv32")
+# The most multiply-accumulates and the most bytes loaded that one instruction can do.
+LIMITS = {"dsp": (2.0, "SMLAD"), "mve": (16.0, "VMLADAVA.S8"), "rv32": (0.5, "MUL and ADD")}
+LOAD_BYTES = {"dsp": 8, "mve": 16, "rv32": 1}
+SAME = (1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer to measure.
+
+    Args:
+        op: the operator.
+        inputs: shapes of its activations.
+        weights: shape of its weights, empty for operators without.
+    """
+
+    op: Operator
+    inputs: tuple[tuple[int, ...], ...]
+    weights: tuple[int, ...] = ()
+
+
+def conv(size: int, c: int, out: int, kernel: int, stride: int = 1) -> Case:
+    pads = (kernel // 2,) * 4
+    window = Window((kernel, kernel), (stride, stride), (1, 1), pads)
+    return Case(Conv2D(window), ((1, size, size, c),), (out, kernel, kernel, c))
+
+
+def depthwise(size: int, c: int, kernel: int = 3, stride: int = 1, multiplier: int = 1) -> Case:
+    window = Window((kernel, kernel), (stride, stride), (1, 1), (kernel // 2,) * 4)
+    return Case(DepthwiseConv2D(window), ((1, size, size, c),), (1, kernel, kernel, c * multiplier))
+
+
+def dense(rows: int, inputs: int, outputs: int) -> Case:
+    return Case(FullyConnected(), ((rows, inputs),), (outputs, inputs))
+
+
+CASES = (
+    *(conv(16, 8, 16, 1), conv(12, 16, 32, 1), conv(12, 32, 32, 1), conv(12, 64, 64, 1)),
+    *(conv(6, 128, 64, 1), conv(3, 256, 64, 1), conv(1, 256, 10, 1), conv(9, 24, 18, 1)),
+    *(conv(12, 16, 16, 3), conv(8, 32, 32, 3), conv(4, 64, 32, 3), conv(24, 3, 8, 3, 2)),
+    *(conv(24, 1, 8, 3, 2), conv(10, 16, 32, 1, 2), conv(7, 5, 7, 5)),
+    *(depthwise(32, 8), depthwise(16, 32), depthwise(12, 64), depthwise(6, 64)),
+    *(depthwise(3, 128), depthwise(24, 16, 3, 2), depthwise(12, 32, 3, 2), depthwise(12, 16, 5)),
+    *(depthwise(32, 1, 3, 2, 8), depthwise(6, 72, 7), depthwise(9, 22)),
+    *(dense(1, 640, 128), dense(1, 128, 128), dense(1, 64, 10), dense(1, 30, 5)),
+    *(dense(8, 64, 64), dense(32, 128, 32)),
+)
+PLAIN = (
+    Case(Add(), ((1, 16, 16, 16), (1, 16, 16, 16))),
+    Case(Mul(), ((1, 16, 16, 16), (1, 16, 16, 16))),
+    Case(MaxPool2D(Window((2, 2), (2, 2))), ((1, 16, 16, 16),)),
+    Case(AveragePool2D(Window((6, 6), (1, 1))), ((1, 6, 6, 64),)),
+    Case(Mean(), ((1, 6, 6, 64),)),
+    Case(Softmax(), ((1, 64),)),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A kernel on a layer.
+
+    Args:
+        name: the operator and its sizes.
+        kernel: the C function, empty for operators with one kernel.
+        variant: the kernel's description, None for operators with one kernel.
+        chosen: whether the compiler gives the layer to this kernel.
+        instructions, macs, outputs: of one run.
+        loaded: bytes of weights and inputs that must be read at least once.
+        cost: the features of the layer.
+    """
+
+    name: str
+    kernel: str
+    variant: Variant | None
+    chosen: bool
+    instructions: int
+    macs: int
+    outputs: int
+    loaded: int
+    cost: Sequence[float]
+
+
+def measure(target: Target) -> list[Measured]:
+    """All cases with all kernels of a core: nodes of one graph, counted in one run."""
+    rng = np.random.default_rng(0)
+    graph = Graph("kernels", {}, [], [], [])
+    about: dict[str, Callable[[int], Measured]] = {}
+
+    def place(case: Case, kernel: str, wrap: Callable[[Operator], Operator]) -> str:
+        index = len(graph.nodes)
+        tensors = [
+            activation(f"in{index}_{i}", shape, 0.05 - 0.02 * i)
+            for i, shape in enumerate(case.inputs)
+        ]
+        graph.inputs += [t.name for t in tensors]
+        if case.weights:
+            tensors += constants(rng, case, index)
+        for tensor in tensors:
+            graph.add(tensor)
+        op = wrap(case.op)
+        shape = op.infer([t.shape for t in tensors])
+        out = graph.add(output(op, f"out{index}", shape))
+        graph.outputs.append(out)
+        graph.nodes.append(Node(op, tuple(t.name for t in tensors), out, f"{kernel} {index}"))
+        return out
+
+    for case in CASES:
+        assert isinstance(case.op, Weighted)
+        ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case, 0)
+        out = output(case.op, "y", case.op.infer([t.shape for t in ins]))
+        layer = case.op.c_layer(ins, out)
+        best = choose(layer, target.isa)
+        loaded = sum(t.bytes for t in ins)
+        for variant in applicable(layer, target.isa):
+            name = place(case, variant.kernel, lambda op, v=variant: forced(op, v))  # type: ignore[misc]
+            about[name] = lambda n, c=case, v=variant, b=best, o=out, x=layer, w=loaded: Measured(  # type: ignore[misc]
+                *(title(c), v.kernel, v, v is b, n, x.macs, o.elements, w, tuple(features(x)))
+            )
+    for case in PLAIN:
+        name = place(case, case.op.kind, lambda op: op)
+        elements = graph.tensors[name].elements
+        about[name] = lambda n, c=case, e=elements: Measured(  # type: ignore[misc]
+            *(title(c), "", None, True, n, 0, e, 0, ())
+        )
+    graph.check()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_memory(graph, target.isa)
+        write_c_folder(write_c(graph, plan, target.isa), graph.name, Path(folder) / "c")
+        feed = {
+            n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs
+        }
+        roomy = replace(target, flash_bytes=1 << 30, ram_bytes=1 << 30)
+        counted = count_instructions(graph, Path(folder) / "c", roomy, feed, Path(folder))
+    return [make(counted.nodes[name]) for name, make in about.items()]
+
+
+def activation(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
+    return Tensor(name, shape, DType.INT8, Quantisation.per_tensor(scale, -3))
+
+
+def output(op: Operator, name: str, shape: tuple[int, ...]) -> Tensor:
+    quant = Quantisation.per_tensor(0.3, -128)
+    if isinstance(op, Softmax):
+        quant = op.fixed_quantisation()
+    elif isinstance(op, MaxPool2D | AveragePool2D):
+        quant = Quantisation.per_tensor(0.05, -3)
+    return Tensor(name, shape, DType.INT8, quant)
+
+
+def constants(rng: np.random.Generator, case: Case, index: int) -> list[Tensor]:
+    axis = 3 if isinstance(case.op, DepthwiseConv2D) else 0
+    channels = case.weights[axis]
+    scale = rng.uniform(0.002, 0.02, channels)
+    weights = rng.integers(-127, 128, case.weights).astype(np.int8)
+    bias = rng.integers(-20000, 20000, channels).astype(np.int32)
+    return [
+        Tensor(
+            f"w{index}", case.weights, DType.INT8, Quantisation.per_channel(scale, axis), weights
+        ),
+        Tensor(
+            f"b{index}",
+            (channels,),
+            DType.INT32,
+            Quantisation.per_channel(scale * 0.05, 0),
+            bias,
+        ),
+    ]
+
+
+def forced(op: Operator, variant: Variant) -> Operator:
+    """The operator computed by a given kernel."""
+    made = type(type(op).__name__, (type(op),), {"c_variant": lambda self, layer, isa: variant})
+    result = made(**op.attributes())
+    assert isinstance(result, Operator)
+    return result
+
+
+def title(case: Case) -> str:
+    sizes = " + ".join("x".join(str(n) for n in shape if n > 1) for shape in case.inputs)
+    if not case.weights:
+        return f"{case.op.kind} {sizes}"
+    if isinstance(case.op, FullyConnected):
+        return f"fully_connected {case.inputs[0][0]} x {case.weights[1]} to {case.weights[0]}"
+    window = getattr(case.op, "window")  # noqa: B009
+    outputs = case.weights[3 if isinstance(case.op, DepthwiseConv2D) else 0]
+    stride = f" / {window.stride[0]}" if window.stride[0] > 1 else ""
+    name = "depthwise" if isinstance(case.op, DepthwiseConv2D) else "conv"
+    return f"{name} {window.kernel[0]}x{window.kernel[1]}{stride}, {sizes} to {outputs}"
+
+
+def fit(rows: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """Non-negative coefficients of FEATURES for each kernel: least squares of relative errors."""
+    table: dict[str, dict[str, float]] = {}
+    keys = {cost_key(r.variant): None for r in rows if r.variant}
+    for key in keys:
+        mine = [r for r in rows if r.variant and cost_key(r.variant) == key]
+        matrix = np.array([r.cost for r in mine]) / np.array([[r.instructions] for r in mine])
+        kept = list(range(len(FEATURES)))
+        while True:
+            solution = np.linalg.lstsq(matrix[:, kept], np.ones(len(mine)), rcond=None)[0]
+            if np.all(solution >= 0):
+                break
+            kept.pop(int(np.argmin(solution)))
+        table[key] = {FEATURES[k]: round(float(v), 4) for k, v in zip(kept, solution, strict=True)}
+    return table
+
+
+def write_costs(isa: str, table: dict[str, dict[str, float]], folder: Path) -> None:
+    lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
+        "# Made by `make tune`: instructions of each kernel per feature (tinyml/kernels/cost.py).",
+    ]
+    for key, coefficients in table.items():
+        lines += ["", f'["{key}"]', *(f"{name} = {v}" for name, v in coefficients.items())]
+    (folder / f"{isa}.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def write_table(results: dict[str, list[Measured]], path: Path) -> None:
+    lines = [
+        "# Kernels",
+        "",
+        "Made by `make bench-kernels`. Instructions are exact counts under QEMU of one call, with",
+        "requantisation, zero points and borders; they carry no timing. The compiler's choice is",
+        "in bold. MACs count padding. The limit is what the best instruction of the core can do.",
+        "",
+    ]
+    for core, rows in results.items():
+        peak, instruction = LIMITS[load_target(core).isa]
+        lines += [
+            f"## {core}",
+            "",
+            f"Limit: {1 / peak:.3g} instructions a MAC ({instruction}).",
+            "",
+            "| layer | kernel | instructions | per MAC | per output | of the limit |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in rows:
+            star = "**" if row.chosen and row.kernel else ""
+            per_mac = f"{row.instructions / row.macs:.2f}" if row.macs else ""
+            share = f"{100 * row.macs / row.instructions / peak:.0f} %" if row.macs else ""
+            cells = [row.name, f"{star}{row.kernel}{star}", f"{row.instructions:,}", per_mac]
+            cells += [f"{row.instructions / row.outputs:.1f}", share]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_roofline(results: dict[str, list[Measured]], path: Path) -> None:
+    """MACs an instruction over MACs a byte: the chosen kernels under the roof of their core."""
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for color, (core, rows) in zip(("C0", "C1", "C2", "C3"), results.items(), strict=False):
+        isa = load_target(core).isa
+        peak, instruction = LIMITS[isa]
+        x = np.geomspace(0.3, 600, 200)
+        roof = np.minimum(peak, x * LOAD_BYTES[isa])
+        axes.plot(x, roof, color=color, linewidth=1, label=f"{core}: {instruction}")
+        for kind, marker in (("conv", "o"), ("depthwise", "^"), ("fully", "s")):
+            mine = [r for r in rows if r.chosen and r.macs and r.name.startswith(kind)]
+            axes.scatter(
+                [r.macs / (r.loaded + r.outputs) for r in mine],
+                [r.macs / r.instructions for r in mine],
+                color=color,
+                marker=marker,
+                s=18,
+                alpha=0.8,
+            )
+    for kind, marker in (("convolution", "o"), ("depthwise", "^"), ("fully connected", "s")):
+        axes.scatter([], [], color="0.4", marker=marker, s=18, label=kind)
+    axes.set(xscale="log", yscale="log", xlabel="MACs per byte of weights, inputs and outputs")
+    axes.set_ylabel("MACs per instruction")
+    axes.set_ylim(0.05, 30)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="upper left")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def report_fit(core: str, rows: Sequence[Measured], table: dict[str, dict[str, float]]) -> None:
+    worst = 0.0
+    for row in rows:
+        if row.variant:
+            guess = sum(
+                table[cost_key(row.variant)].get(name, 0.0) * v
+                for name, v in zip(FEATURES, row.cost, strict=True)
+            )
+            worst = max(worst, abs(math.log(max(guess, 1.0) / row.instructions)))
+    print(f"{core}: {len(table)} kernels, worst prediction off by a factor {math.exp(worst):.2f}")
+
+
+def main() -> None:
+    """Measures, and writes what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="path of kernels.md and kernels.svg, no suffix")
+    parser.add_argument("--costs", type=Path, help="folder of the cost tables")
+    parser.add_argument("--core", action="append", choices=CORES, help="only this core")
+    arguments = parser.parse_args()
+    cores = arguments.core or CORES
+    results: dict[str, list[Measured]] = {}
+    for core in cores:
+        target = load_target(core)
+        if arguments.costs and not arguments.out and core == "cortex-m7":
+            continue  # it executes what Cortex-M4 does
+        results[core] = measure(target)
+        print(f"{core}: {len(results[core])} kernels and layers measured", flush=True)
+        if arguments.costs and core != "cortex-m7":
+            table = fit(results[core])
+            report_fit(core, results[core], table)
+            arguments.costs.mkdir(parents=True, exist_ok=True)
+            write_costs(target.isa, table, arguments.costs)
+    if arguments.out:
+        write_table(results, arguments.out.with_suffix(".md"))
+        write_roofline(results, arguments.out.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
