@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -37,3 +39,24 @@ def test_images_keep_the_users_layout_and_nothing_is_float_outside():
         expected = (shape[0], shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
         assert tuple(d.dim_value for d in kind.shape.dim) == expected
     assert {o.type.tensor_type.elem_type for o in model.graph.output} == {onnx.TensorProto.INT8}
+
+
+def test_tensors_may_have_the_names_that_the_writer_would_choose():
+    """Files of other people do."""
+    graph = bouquet(3, 16, 4)
+    renames = {n.output: f"Transpose_{i}" for i, n in enumerate(graph.nodes)}
+    taken = [f"{kind}_{i}" for i in range(60) for kind in ("const", "DequantizeLinear")]
+    renames.update(zip(graph.inputs, taken, strict=False))
+    graph.nodes = [
+        replace(n.rewired(renames), output=renames.get(n.output, n.output)) for n in graph.nodes
+    ]
+    graph.tensors = {
+        renames.get(k, k): replace(t, name=renames.get(k, k)) for k, t in graph.tensors.items()
+    }
+    graph.inputs = [renames.get(n, n) for n in graph.inputs]
+    graph.outputs = [renames.get(n, n) for n in graph.outputs]
+    graph.check()
+    model = onnx.load_from_string(write_onnx(graph))
+    onnx.checker.check_model(model)
+    made = [o for n in model.graph.node for o in n.output]
+    assert len(made) == len(set(made))

@@ -7,7 +7,7 @@ of the user's own model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,12 @@ class OnnxBuilder:
 
     Args:
         name: the graph's name.
+        taken: names of the graph's tensors, which no value of the builder's own may have.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, taken: Iterable[str] = ()) -> None:
         self._name = name
+        self._taken = frozenset(taken)
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -68,8 +70,7 @@ class OnnxBuilder:
 
     def initialiser(self, array: Array, name: str = "") -> str:
         """Stores values as they are and returns their name."""
-        self._count += 1
-        name = name or f"const_{self._count}"
+        name = self._fresh(name or "const")
         self._initialisers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
@@ -83,10 +84,17 @@ class OnnxBuilder:
 
     def node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Appends an operator with one output and returns that output's name."""
-        self._count += 1
-        output = f"{kind}_{self._count}"
+        output = self._fresh(kind)
         self._append(kind, inputs, output, attributes)
         return output
+
+    def _fresh(self, stem: str) -> str:
+        """A name that is neither a tensor's nor given out before."""
+        while True:
+            self._count += 1
+            name = f"{stem}_{self._count}"
+            if name not in self._taken:
+                return name
 
     def _append(
         self, kind: str, inputs: Sequence[str], output: str, attributes: dict[str, Any]
@@ -116,7 +124,7 @@ class OnnxBuilder:
         if tensor.dtype is DType.INT64:
             # ONNX dequantises no int64.
             return self.initialiser(tensor.q.dequantise(tensor.values).transpose(permutation))
-        stored = self.initialiser(data, f"{tensor.name}_{self._count}")
+        stored = self.initialiser(data, tensor.name)
         axis = tensor.q.axis
         attributes = {} if axis is None else {"axis": tuple(permutation).index(axis)}
         return self.node("DequantizeLinear", [stored, *self._parameters(tensor)], **attributes)

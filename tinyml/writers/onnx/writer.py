@@ -21,7 +21,7 @@ def write_onnx(graph: Graph, *, expose: tuple[str, ...] = ()) -> bytes:
     Returns:
         A checked model of opset 21.
     """
-    builder = OnnxBuilder(graph.name)
+    builder = OnnxBuilder(graph.name, graph.tensors)
     for name in graph.inputs:
         builder.input(graph.tensors[name])
     for node in graph.nodes:
