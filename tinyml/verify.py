@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinyml.errors import VerificationError
-from tinyml.ir.execute import run
+from tinyml.ir.execute import initial_state, run
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Tensor
@@ -112,8 +112,9 @@ def reference_outputs(
     """The integer reference's outputs for each sample."""
     advance = progress("Integer reference", len(feeds))
     expected = []
+    state = initial_state(graph)
     for feed in feeds:
-        values = run(graph, feed)
+        values = run(graph, feed, state)
         expected.append([values[name] for name in graph.outputs])
         advance()
     return expected
@@ -178,6 +179,8 @@ def _check_litert(graph: Graph, tflite: bytes, feeds: Sequence[Feed], progress: 
     wide = [type(n.op) for n in graph.nodes if graph.out(n).dtype is DType.INT16]
     if SquaredDifference in wide:
         return Check(f"{label} (no int16 SQUARED_DIFFERENCE)", 0, 0, None, "every layer")
+    if graph.variables:
+        return Check(f"{label} (the model keeps state)", 0, 0, None, "every layer")
     advance = progress(label, len(feeds))
     runtime = LiteRt(tflite)
     largest = 0
@@ -313,6 +316,8 @@ def _difference(seen: Sequence[Array], wanted: Sequence[Array]) -> int:
 
 def _blame(runtime: str, sample: int, graph: Graph, feed: Feed, seen: dict[str, Array]) -> None:
     """Raises for the first node whose recorded output differs from the reference."""
+    if graph.variables:
+        raise VerificationError(f"{runtime} differs from the reference on sample {sample}")
     wanted = run(graph, feed)
     for node in graph.nodes:
         made, expected = seen[node.output], wanted[node.output]

@@ -82,6 +82,7 @@ int main(void) {
     if (trace_file < 0) return fail("trace.bin: cannot create");
 #endif
     paint_stack();
+    if (model->reset) model->reset(arena, model->weights);
     /* What two marks cost by themselves. */
     tml_mark();
     tml_mark();

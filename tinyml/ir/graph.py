@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from tinyml.ir.operator import Operator
 from tinyml.ir.scaling import Scaling
-from tinyml.ir.tensor import Tensor
+from tinyml.ir.tensor import Array, Tensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Graph:
             permutation that takes the user's array to the graph's.
         scaling: for a forecaster, how its series become the graph's inputs, which are in standard
             units.
+        variables: tensors that keep their value between runs, with what they hold at first. Any
+            node may read one; one node alone may write it (`Operator.mutates`).
+        updates: the variables that take the value of an activation when a run ends.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Graph:
     outputs: list[str]
     source_layout: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scaling: Scaling | None = None
+    variables: dict[str, Array] = field(default_factory=dict)
+    updates: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Graph:
         """A graph that can be changed without touching this one (tensors are immutable)."""
@@ -68,7 +73,15 @@ class Graph:
             list(self.outputs),
             dict(self.source_layout),
             self.scaling,
+            dict(self.variables),
+            dict(self.updates),
         )
+
+    @property
+    def kept(self) -> list[str]:
+        """The activations that something beyond the nodes reads: outputs, and what variables
+        become."""
+        return [*self.outputs, *self.updates.values()]
 
     def ins(self, node: Node) -> list[Tensor]:
         """The node's input tensors."""
@@ -111,22 +124,29 @@ class Graph:
         """Makes every reader of ``old``, the graph's outputs included, read ``new``."""
         self.nodes = [n.rewired({old: new}) if old in n.inputs else n for n in self.nodes]
         self.outputs = [new if o == old else o for o in self.outputs]
+        self.updates = {k: new if v == old else v for k, v in self.updates.items()}
 
     def sweep(self) -> None:
         """Drops nodes nothing depends on and tensors nothing names."""
-        needed = set(self.outputs)
+        needed = set(self.kept)
         kept: list[Node] = []
         for node in reversed(self.nodes):
             if node.output in needed:
                 kept.append(node)
                 needed.update(node.inputs)
         self.nodes = kept[::-1]
+        self.variables = {
+            k: v for k, v in self.variables.items() if k in needed or k in self.updates
+        }
+        needed.update(self.variables)
         named = needed | set(self.inputs)
         self.tensors = {k: t for k, t in self.tensors.items() if k in named}
 
     def check(self) -> None:
         """Raises ValueError where the structure or a shape does not hold."""
-        ready = set(self.inputs) | {k for k, t in self.tensors.items() if t.is_constant}
+        ready = {*self.inputs, *self.variables}
+        ready |= {k for k, t in self.tensors.items() if t.is_constant}
+        self._check_variables()
         for key, tensor in self.tensors.items():
             if key != tensor.name:
                 raise ValueError(f"tensor '{tensor.name}' is filed under '{key}'")
@@ -147,6 +167,26 @@ class Graph:
                     f"its output is declared {self.out(node).shape}"
                 )
             ready.add(node.output)
-        lost = [o for o in self.outputs if o not in ready]
+        lost = [o for o in self.kept if o not in ready]
         if lost:
             raise ValueError(f"outputs {lost} are never written")
+
+    def _check_variables(self) -> None:
+        writers: dict[str, str] = {}
+        for node in self.nodes:
+            for index in node.op.mutates:
+                name = node.inputs[index]
+                if name not in self.variables or name in self.updates or name in writers:
+                    raise ValueError(f"node '{node.name}' may not write '{name}'")
+                if len(self.consumers(name)) != 1:
+                    raise ValueError(f"the variable '{name}' has other readers than its writer")
+                writers[name] = node.name
+        for name, initial in self.variables.items():
+            tensor = self.tensors[name]
+            if initial.shape != tensor.shape or initial.dtype != tensor.dtype.numpy:
+                raise ValueError(f"the variable '{name}' starts as another type")
+        for name, value in self.updates.items():
+            if name not in self.variables or value in self.variables:
+                raise ValueError(f"'{value}' cannot become the variable '{name}'")
+            if self.tensors[value].bytes != self.tensors[name].bytes:
+                raise ValueError(f"'{value}' does not fit the variable '{name}'")

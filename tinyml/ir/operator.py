@@ -43,6 +43,8 @@ class Operator(ABC):
     aligns_inputs: ClassVar[bool] = False
     # Whether TFLite-Micro has it on int16.
     has_int16: ClassVar[bool] = False
+    # Inputs that are variables of the graph, which `run_int` and the C kernel overwrite.
+    mutates: ClassVar[tuple[int, ...]] = ()
 
     def fixed_quantisation(self, dtype: DType = DType.INT8) -> Quantisation:
         """The quantisation of an output of ``dtype``, for an operator whose rule is FIXED."""

@@ -19,6 +19,7 @@ class DType(Enum):
 
     FLOAT32 = "float32"
     INT8 = "int8"
+    UINT8 = "uint8"
     INT16 = "int16"
     INT32 = "int32"
     INT64 = "int64"

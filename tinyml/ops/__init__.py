@@ -12,8 +12,10 @@ from tinyml.ops.fully_connected import FullyConnected
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
 from tinyml.ops.layer_norm import LayerNorm
+from tinyml.ops.lstm import Lstm
 from tinyml.ops.masked_softmax import MaskedSoftmax
-from tinyml.ops.mean import Mean, Reduction, Sum
+from tinyml.ops.maximum import ArgMax, Maximum, Minimum
+from tinyml.ops.mean import Mean, ReduceMax, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
 from tinyml.ops.norm import Norm
@@ -22,6 +24,7 @@ from tinyml.ops.sequence_conv import SequenceConv
 from tinyml.ops.slice import Slice
 from tinyml.ops.softmax import Softmax
 from tinyml.ops.squared_difference import SquaredDifference
+from tinyml.ops.svdf import Svdf
 from tinyml.ops.table import Table
 from tinyml.ops.unary import (
     Abs,
@@ -41,6 +44,7 @@ __all__ = [
     "Abs",
     "Activation",
     "Add",
+    "ArgMax",
     "Attention",
     "AveragePool2D",
     "BatchMatMul",
@@ -57,11 +61,15 @@ __all__ = [
     "LeakyRelu",
     "MaskedSoftmax",
     "Logistic",
+    "Lstm",
     "MaxPool2D",
+    "Maximum",
     "Mean",
+    "Minimum",
     "Mul",
     "Norm",
     "Pad",
+    "ReduceMax",
     "Reduction",
     "Relu",
     "Relu6",
@@ -75,6 +83,7 @@ __all__ = [
     "SquaredDifference",
     "Sub",
     "Sum",
+    "Svdf",
     "Table",
     "Tanh",
     "Transpose",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise, saturate, wrap32
-from tinyml.ir.operator import Operator, Shape
+from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, Tensor
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class Reduction(Operator):
 
     axes: tuple[int, ...] = (1, 2)
     tflite_name: ClassVar[str]
-    onnx_name: ClassVar[str]
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         x = inputs[0]
@@ -60,6 +59,8 @@ class Reduction(Operator):
 @dataclass(frozen=True)
 class Summing(Reduction):
     """What mean and sum share: one requantisation of each sum."""
+
+    onnx_name: ClassVar[str]
 
     @abstractmethod
     def multiplier(self, x: Tensor, out: Tensor) -> tuple[int, int]:
@@ -115,3 +116,25 @@ class Sum(Summing):
 
     def multiplier(self, x: Tensor, out: Tensor) -> tuple[int, int]:
         return quantise_multiplier(x.q.s / out.q.s)
+
+
+@dataclass(frozen=True)
+class ReduceMax(Reduction):
+    """The largest. Source: TFLite reference_ops::ReduceGeneric."""
+
+    kind: ClassVar[str] = "reduce_max"
+    rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
+    tflite_name: ClassVar[str] = "REDUCE_MAX"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        return np.asarray(inputs[0].max(axis=self.axes, keepdims=True))
+
+    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
+        return np.asarray(inputs[0].max(axis=self.axes, keepdims=True))
+
+    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
+        axes = b.integers(sorted(b.axis(a, len(out.shape)) for a in self.axes))
+        b.write(out, b.node("ReduceMax", [b.read(ins[0]), axes], keepdims=1))
+
+    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        c.call("tml_reduce_max_s8", self.c_shape(c, ins[0]), c.read(ins[0]), c.write(out))

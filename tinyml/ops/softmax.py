@@ -12,7 +12,6 @@ import numpy as np
 from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import (
     Int64,
-    clamp_int8,
     doubling_high_multiply,
     exp_on_negative,
     input_radius,
@@ -20,6 +19,7 @@ from tinyml.ir.fixedpoint import (
     quantise_multiplier,
     requantise,
     rounding_divide_by_pot,
+    saturate,
 )
 from tinyml.ir.lookup import EXP, RECIPROCAL, lookup
 from tinyml.ir.operator import Operator, Rule, Shape
@@ -87,9 +87,11 @@ class Softmax(Operator):
         headroom = 32 - np.floor(np.log2(total)).astype(np.int64) - 1
         fraction = one_over_one_plus_x((total << headroom) - (1 << 31))
         product = doubling_high_multiply(exponentials, fraction)
-        bits = SUM_INTEGER_BITS - headroom + 31 - 8
-        result = rounding_divide_by_pot(product, bits) - 128
-        return clamp_int8(np.where(counts, result, -128))
+        # int8 differences may end in int16, zero point -32768: then only the last bits differ.
+        low = out.dtype.limits[0]
+        bits = SUM_INTEGER_BITS - headroom + 31 - 8 * out.dtype.bytes
+        result = rounding_divide_by_pot(product, bits) + low
+        return saturate(np.where(counts, result, low), out.dtype)
 
     @staticmethod
     def _scaling_int16(x: Tensor) -> tuple[int, int]:
@@ -123,4 +125,5 @@ class Softmax(Operator):
             c.call("tml_softmax_s16", shape, record, tables, c.read(ins[0]), c.write(out))
             return
         record = c.record(list(self.scaling(ins[0])))
-        c.call("tml_softmax_s8", shape, record, c.read(ins[0]), c.write(out))
+        kernel = "tml_softmax_s8" if out.dtype is DType.INT8 else "tml_softmax_s8_s16"
+        c.call(kernel, shape, record, c.read(ins[0]), c.write(out))

@@ -43,7 +43,7 @@ class DropIdentities(Pass):
             graph.rename_reads(node.output, node.inputs[0])
             graph.replace_nodes([node], [])
             return True
-        if node.output in graph.outputs:
+        if node.output in graph.kept:
             return False
         if isinstance(node.op, Transpose):
             return merge_transpose(graph, node) or transpose_as_reshape(graph, node)
@@ -55,7 +55,7 @@ def _is_identity(graph: Graph, node: Node, bounds: dict[str, Interval]) -> bool:
     if source.is_constant or source.shape != out.shape or source.dtype is not out.dtype:
         return False
     # An output keeps its own name and place; a reader of the source may count on its scale.
-    if node.output in graph.outputs:
+    if node.output in graph.kept:
         return False
     if isinstance(node.op, Table):
         possible = bounds[source.name]

@@ -51,7 +51,7 @@ class FoldAffine(Pass):
                     or not isinstance(layer.op, WEIGHTED)
                     or layer.op.activation is not Activation.NONE
                     or len(graph.consumers(layer.output)) != 1
-                    or layer.output in graph.outputs
+                    or layer.output in graph.kept
                 ):
                     continue
                 channels = graph.out(layer).shape[-1]

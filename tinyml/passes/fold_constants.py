@@ -28,4 +28,4 @@ class FoldConstants(Pass):
 
     @staticmethod
     def _folds(graph: Graph, node: Node) -> bool:
-        return node.output not in graph.outputs and all(t.is_constant for t in graph.ins(node))
+        return node.output not in graph.kept and all(t.is_constant for t in graph.ins(node))

@@ -37,7 +37,7 @@ class FoldPadding(Pass):
             and len(node.op.before) == 4
             and node.op.before[0] == node.op.after[0] == 0
             and node.op.before[3] == node.op.after[3] == 0
-            and node.output not in graph.outputs
+            and node.output not in graph.kept
             and bool(readers)
             and all(isinstance(r.op, Conv2D | DepthwiseConv2D) for r in readers)
             # The kernels count padding in 8 bits.

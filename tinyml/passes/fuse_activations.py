@@ -44,7 +44,7 @@ class FuseActivations(Pass):
             producer is None
             or not isinstance(producer.op, CLAMPING)
             or producer.op.activation is not Activation.NONE
-            or producer.output in graph.outputs
+            or producer.output in graph.kept
             or len(graph.consumers(producer.output)) != 1
         ):
             return None

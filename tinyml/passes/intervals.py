@@ -55,7 +55,7 @@ def intervals(graph: Graph) -> dict[str, Interval]:
         if tensor.data is not None:
             rows = tensor.data.reshape(-1, tensor.shape[-1] if tensor.shape else 1).astype(np.int64)
             found[name] = Interval(rows.min(axis=0), rows.max(axis=0))
-        elif name in graph.inputs:
+        elif name in graph.inputs or name in graph.variables:
             found[name] = _everything(tensor)
     for node in graph.nodes:
         ins, out = graph.ins(node), graph.out(node)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinyml.ir.execute import outputs
+from tinyml.ir.execute import State, initial_state, outputs
 from tinyml.ir.graph import Graph
 from tinyml.ir.random_feed import random_feed
 from tinyml.ir.tensor import Array, DType
@@ -54,8 +54,9 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
         complaint = step.ensures(current)
         assert complaint is None, f"{step.name}: {complaint}"
         if not _identical(before, current):
+            states = initial_state(before), initial_state(current)
             for feed in _feeds(before):
-                _assert_same(before, current, feed, step.name)
+                _assert_same(before, current, feed, step.name, states)
     return current
 
 
@@ -78,14 +79,20 @@ def _feeds(graph: Graph) -> list[dict[str, Array]]:
     return [drawn, *({**drawn, **extreme} for extreme in ends)]
 
 
-def _assert_same(before: Graph, after: Graph, old: dict[str, Array], name: str) -> None:
+def _assert_same(
+    before: Graph,
+    after: Graph,
+    old: dict[str, Array],
+    name: str,
+    states: tuple[State, State],
+) -> None:
     new = {k: _relaid(a, before, after, k) for k, a in old.items()}
-    found = outputs(after, new)
+    found = outputs(after, new, states[1])
     if after.scaling is not None and before.scaling is None:
-        found = outputs(after, after.scaling.standardise(new))
+        found = outputs(after, after.scaling.standardise(new), states[1])
         past = new[after.scaling.past]
         found = [after.scaling.restore(i, a, past) for i, a in enumerate(found)]
-    for key, a, b in zip(before.outputs, outputs(before, old), found, strict=True):
+    for key, a, b in zip(before.outputs, outputs(before, old, states[0]), found, strict=True):
         expected = _relaid(a, before, after, key)
         if a.dtype != np.float32:
             assert np.array_equal(expected, b), f"{name} changed '{key}'"

@@ -44,10 +44,10 @@ class _State:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.readers: dict[str, int] = dict.fromkeys(graph.outputs, 1)
+        self.readers: dict[str, int] = dict.fromkeys(graph.kept, 1)
         for node in graph.nodes:
             for name in set(node.inputs):
-                if not graph.tensors[name].is_constant:
+                if not graph.tensors[name].is_constant and name not in graph.variables:
                     self.readers[name] = self.readers.get(name, 0) + 1
         self.live = sum(graph.tensors[n].bytes for n in graph.inputs)
 
@@ -77,7 +77,7 @@ def _exact(graph: Graph) -> list[Node] | None:
     for name in [*graph.inputs, *(n.output for n in graph.nodes)]:
         readers = [i for i, n in enumerate(graph.nodes) if name in n.inputs]
         writer = next((i for i, n in enumerate(graph.nodes) if n.output == name), None)
-        never = name in graph.outputs
+        never = name in graph.kept
         masks[name] = (writer, sum(1 << i for i in readers), never, graph.tensors[name].bytes)
 
     def live(done: int) -> int:

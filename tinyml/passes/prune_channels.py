@@ -113,13 +113,13 @@ def _spaces(graph: Graph, bounds: Mapping[str, Interval]) -> list[_Space]:
         for n in graph.nodes
         if isinstance(n.op, _MIXING) and all(t.is_constant for t in graph.ins(n)[1:])
     ]
-    for name in [*graph.inputs, *(n.output for n in graph.nodes)]:
+    for name in [*graph.inputs, *graph.variables, *(n.output for n in graph.nodes)]:
         find(name)
     members: dict[str, list[str]] = {}
     for name in root:
         members.setdefault(find(name), []).append(name)
     spaces = {r: _space(graph, names) for r, names in members.items()}
-    fixed = {find(n) for n in [*graph.inputs, *graph.outputs]}
+    fixed = {find(n) for n in [*graph.inputs, *graph.variables, *graph.kept]}
     for node in graph.nodes:
         if node in keeping:
             continue

@@ -43,6 +43,7 @@ class MemoryPlan:
         peak_node: index of the node where the bound is reached.
         regions: the memory of each activation that is not in the arena: 1 is the second region.
         extra_bytes: what is used of each region after the first.
+        state_bytes: the front of the arena, which holds the graph's variables between runs.
     """
 
     arena_bytes: int
@@ -55,6 +56,7 @@ class MemoryPlan:
     peak_node: int
     regions: Mapping[str, int] = field(default_factory=dict)
     extra_bytes: tuple[int, ...] = ()
+    state_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
@@ -83,6 +85,8 @@ def plan_memory(
     Raises:
         TargetError: the activations do not fit the regions.
     """
+    if graph.variables:
+        return _behind_state(graph, isa, regions)
     plan = _plan_arena(graph, isa, copies, by_rows=by_rows)
     if not regions or plan.arena_bytes <= regions[0]:
         return plan
@@ -99,6 +103,31 @@ def _plan_arena(graph: Graph, isa: str, copies: Copies | None, *, by_rows: bool)
         return plan
     fused = _placed(graph, groups, plan.arena_bytes)
     return fused if fused.arena_bytes < plan.arena_bytes else plan
+
+
+def _behind_state(graph: Graph, isa: str, regions: Sequence[int]) -> MemoryPlan:
+    """Variables first, each whole; behind them a plan that takes them for constants."""
+    offsets, state = {}, 0
+    for name in graph.variables:
+        offsets[name] = state
+        state += aligned(graph.tensors[name].bytes)
+    still = graph.copy()
+    for name, initial in graph.variables.items():
+        still.tensors[name] = replace(graph.tensors[name], data=initial)
+    still.variables, still.updates = {}, {}
+    values = [v for v in graph.updates.values() if v not in graph.outputs]
+    still.outputs = [*graph.outputs, *dict.fromkeys(values)]
+    left = (max(regions[0] - state, 0), *regions[1:]) if regions else ()
+    plan = plan_memory(still, isa, by_rows=False, regions=left)
+    moved = {n: o if n in plan.regions else state + o for n, o in plan.offsets.items()}
+    return replace(
+        plan,
+        arena_bytes=state + plan.arena_bytes,
+        offsets={**offsets, **moved},
+        lower_bound=state + plan.lower_bound,
+        unfused_bytes=state + plan.unfused_bytes,
+        state_bytes=state,
+    )
 
 
 def _placed(graph: Graph, groups: tuple[Group, ...], unfused: int | None = None) -> MemoryPlan:

@@ -22,6 +22,49 @@ extern "C" {
 /* int16 tensors have zero point 0 and int8 weights. Records of their kernels are those of the int8
  * kernel but where said. */
 
+/* -------------------------------------------------------------- recurrence */
+
+/* A filter of rank 1 in frequency and time. state [units * rank][memory] moves by one each run. */
+typedef struct {
+    uint32_t inputs, units, rank, memory;
+} tml_svdf_t;
+
+/* data: this header, then int32_t bias[units], int8_t feature weights [units * rank][inputs],
+ * padded to 4 bytes, then time weights [units * rank][memory] of the state's type. */
+typedef struct {
+    int32_t input_zero_point, state_zero_point, output_zero_point;
+    int32_t feature_multiplier, feature_shift;
+    int32_t time_multiplier, time_shift;
+} tml_svdf_data_t;
+
+void tml_svdf_s8(const tml_svdf_t *shape, const void *data, const int8_t *input, int8_t *state,
+                 int8_t *output);
+/* A state of int16. */
+void tml_svdf_s16(const tml_svdf_t *shape, const void *data, const int8_t *input, int16_t *state,
+                  int8_t *output);
+
+/* A long short-term memory over a sequence [steps][inputs]; output [steps][units]. */
+typedef struct {
+    uint32_t steps, inputs, units;
+} tml_lstm_t;
+
+/* data: this header; for each gate, input, forget, cell, output: int32_t input multiplier, input
+ * shift, recurrent multiplier, recurrent shift; then for each gate int32_t bias[units] less the
+ * input zero point times the weights, int32_t recurrent bias[units], int8_t weights
+ * [units][inputs], int8_t recurrent weights [units][units], each padded to 4 bytes. */
+typedef struct {
+    int32_t output_zero_point;
+    int32_t cell_clip;                   /* 0 for none */
+    int32_t tanh_multiplier, tanh_shift; /* of the cell's scale */
+    int32_t forget_multiplier, forget_shift, input_multiplier, input_shift;
+    int32_t output_multiplier, output_shift;
+} tml_lstm_data_t;
+
+/* sigmoid as for tml_logistic_s16; hidden int8_t[units], cell int16_t[units] are the state;
+ * scratch int8_t[units]. */
+void tml_lstm_s8(const tml_lstm_t *shape, const void *data, const void *sigmoid,
+                 const int8_t *input, int8_t *hidden, int16_t *cell, int8_t *output, void *scratch);
+
 /* ------------------------------------------------------------- convolution */
 
 /* Window of a convolution or pooling: sizes in elements, padding on the top and left side only
@@ -178,6 +221,8 @@ void tml_mean_s8(const tml_reduce_t *shape, const void *data, const int8_t *inpu
 void tml_mean_s16(const tml_reduce_t *shape, const void *data, const int16_t *input,
                   int16_t *output);
 
+void tml_reduce_max_s8(const tml_reduce_t *shape, const int8_t *input, int8_t *output);
+
 /* -------------------------------------------------------------- elementwise */
 
 /* Two-input operator over up to 4 dimensions. A stride of 0 broadcasts. Output is dense. */
@@ -253,6 +298,14 @@ typedef struct {
 /* data: int8_t table[256], output = table[input + 128]. May run in place. */
 void tml_table_s8(const tml_table_t *shape, const void *data, const int8_t *input, int8_t *output);
 
+/* Larger or smaller of two integers of one grid. */
+void tml_maximum_s8(const tml_broadcast_t *shape, const int8_t *a, const int8_t *b, int8_t *output);
+void tml_minimum_s8(const tml_broadcast_t *shape, const int8_t *a, const int8_t *b, int8_t *output);
+void tml_maximum_s16(const tml_broadcast_t *shape, const int16_t *a, const int16_t *b,
+                     int16_t *output);
+void tml_minimum_s16(const tml_broadcast_t *shape, const int16_t *a, const int16_t *b,
+                     int16_t *output);
+
 /* Another grid; int16 on at least one side (int8 to int8 is a table). */
 typedef struct {
     int32_t input_zero_point, output_zero_point;
@@ -265,6 +318,15 @@ void tml_requantise_s16_s8(const tml_table_t *shape, const void *data, const int
                            int8_t *output);
 void tml_requantise_s16_s16(const tml_table_t *shape, const void *data, const int16_t *input,
                             int16_t *output);
+
+void tml_requantise_s16_s32(const tml_table_t *shape, const void *data, const int16_t *input,
+                            int32_t *output);
+void tml_requantise_s8_s32(const tml_table_t *shape, const void *data, const int8_t *input,
+                           int32_t *output);
+void tml_requantise_s8_u8(const tml_table_t *shape, const void *data, const int8_t *input,
+                          uint8_t *output);
+void tml_requantise_u8_s8(const tml_table_t *shape, const void *data, const uint8_t *input,
+                          int8_t *output);
 
 /* Functions of one int16 value. data: int32_t multiplier, shift (rsqrt, abs); right shift
  * (logistic, tanh); multiplier and shift from 0 up, then below 0 (leaky_relu).
@@ -291,6 +353,10 @@ typedef struct {
 /* Over the innermost dimension; output scale 1/256, zero point -128. May run in place. */
 void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
                     int8_t *output);
+
+/* Output scale 1/65536, zero point -32768; the record of tml_softmax_s8. */
+void tml_softmax_s8_s16(const tml_softmax_t *shape, const void *data, const int8_t *input,
+                        int16_t *output);
 
 /* Output scale 1/32768, zero point 0. data: int32_t multiplier, shift that take a difference of
  * 10.0 to 65535; tables: int16_t exp[513] over [-10, 0], 1 / (1 + x)[513] over [0, 1]. May run in
@@ -341,6 +407,9 @@ typedef struct {
 void tml_attention_s8_s16(const tml_attention_t *shape, const void *data, const int8_t *query,
                           const int8_t *keys, const int32_t *ids, int16_t *output, void *scratch);
 
+/* The first position of the largest of each row. */
+void tml_arg_max_s8(const tml_softmax_t *shape, const int8_t *input, int32_t *output);
+
 /* ------------------------------------------------------------ data movement */
 
 typedef struct {
@@ -368,6 +437,8 @@ void tml_copy_rows_s8(const tml_copy_rows_t *shape, const int8_t *input, int8_t 
 
 /* Moves bytes; ranges may overlap where they go to a lower address. */
 void tml_move_rows(int8_t *to, const int8_t *from, uint32_t bytes);
+
+void tml_fill_s8(uint32_t bytes, int8_t value, int8_t *output);
 
 /* Walks the output densely, the input by strides. */
 typedef struct {

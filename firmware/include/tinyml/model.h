@@ -44,6 +44,9 @@ typedef struct {
      * inputs are overwritten.
      * weights: a blob of weights_bytes, 16-byte aligned. */
     void (*run)(uint8_t *arena, const uint8_t *weights);
+    /* Sets the state that the model keeps in the arena between runs to its first values; call it
+     * before the first run. A null pointer where the model keeps none. */
+    void (*reset)(uint8_t *arena, const uint8_t *weights);
 } tml_model_t;
 
 /* Built with -DTINYML_TRACE, a model calls this after each node, or after each row of its output

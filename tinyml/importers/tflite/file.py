@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -123,6 +123,14 @@ class Options:
         """A float field."""
         return float(decoded(getattr(self._table, field)))
 
+    def text(self, field: str) -> str:
+        """A string field, empty where it is absent."""
+        return bytes(decoded(getattr(self._table, field)) or b"").decode(errors="replace")
+
+    def boolean(self, field: str) -> bool:
+        """A flag."""
+        return bool(decoded(getattr(self._table, field)))
+
     def integers(self, field: str) -> tuple[int, ...] | None:
         """A vector of at most 8 integers, None where it is absent."""
         if decoded(getattr(self._table, f"{field}IsNone")):
@@ -151,13 +159,14 @@ class StoredOperator:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A file with one subgraph. Every tensor index in it is in range.
+    """A subgraph of a file. Every tensor index in it is in range.
 
     Args:
         description: free text.
         tensors, operators: of the subgraph, in the file's order.
         inputs, outputs: tensor indices.
         buffers: the bytes of each buffer as a view of the file, empty for none.
+        others: the further subgraphs, which operators name by number from 1.
     """
 
     description: str
@@ -166,6 +175,7 @@ class StoredModel:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     buffers: tuple[Array, ...]
+    others: tuple[StoredModel, ...] = ()
 
 
 def parse(data: bytes) -> StoredModel:
@@ -175,7 +185,8 @@ def parse(data: bytes) -> StoredModel:
         data: the whole file, buffers stored behind the flatbuffer included.
 
     Raises:
-        ImportModelError: it is no TFLite file, is truncated or damaged, or has several subgraphs.
+        ImportModelError: it is no TFLite file, is truncated or damaged, or has subgraphs that do
+            more than set first values of variables.
     """
     if data[4:8] != IDENTIFIER:
         raise ImportModelError(
@@ -189,26 +200,34 @@ def parse(data: bytes) -> StoredModel:
             f"the TFLite file has schema version {version}; {SCHEMA_VERSION} is supported",
             "Convert the model again with a converter of 2018 or later.",
         )
-    count = decoded(model.SubgraphsLength)
-    if count != 1:
-        raise ImportModelError(
-            f"the TFLite file has {count} subgraphs; 1 is supported",
-            "Control flow (IF, WHILE) makes more: export the model without it.",
-        )
-    subgraph = decoded(lambda: model.Subgraphs(0))
     budget = Budget(len(data))
     codes = _table(budget, model.OperatorCodesLength, model.OperatorCodes, _code_reader(budget))
     read_operator = _operator_reader(budget, codes)
-    stored = StoredModel(
-        _text(budget, model.Description),
-        _table(budget, subgraph.TensorsLength, subgraph.Tensors, _tensor_reader(budget)),
-        _table(budget, subgraph.OperatorsLength, subgraph.Operators, read_operator),
-        _integers(budget, subgraph, "Inputs"),
-        _integers(budget, subgraph, "Outputs"),
-        _table(budget, model.BuffersLength, model.Buffers, _buffer_reader(data)),
-    )
-    _check_indices(stored)
-    return stored
+    description = _text(budget, model.Description)
+    buffers = _table(budget, model.BuffersLength, model.Buffers, _buffer_reader(data))
+
+    def read(subgraph: Any) -> StoredModel:
+        stored = StoredModel(
+            description,
+            _table(budget, subgraph.TensorsLength, subgraph.Tensors, _tensor_reader(budget)),
+            _table(budget, subgraph.OperatorsLength, subgraph.Operators, read_operator),
+            _integers(budget, subgraph, "Inputs"),
+            _integers(budget, subgraph, "Outputs"),
+            buffers,
+        )
+        _check_indices(stored)
+        return stored
+
+    graphs = _table(budget, model.SubgraphsLength, model.Subgraphs, read)
+    if not graphs:
+        raise damaged("it has no subgraphs")
+    if len(graphs) > 1 and all(o.kind != "CALL_ONCE" for o in graphs[0].operators):
+        raise ImportModelError(
+            f"the TFLite file has {len(graphs)} subgraphs; 1 is supported, and one more that sets "
+            "first values of variables",
+            "Control flow (IF, WHILE) makes more: export the model without it.",
+        )
+    return replace(graphs[0], others=graphs[1:])
 
 
 def _table(

@@ -16,32 +16,53 @@ from tinyml.importers.tflite.tables import TABLE
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import DType, Quantisation, Tensor
 from tinyml.ops import (
+    Abs,
     Activation,
     Add,
+    ArgMax,
     AveragePool2D,
+    BatchMatMul,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Gather,
     HardSwish,
     LeakyRelu,
     Logistic,
+    Lstm,
+    Maximum,
     MaxPool2D,
     Mean,
+    Minimum,
     Mul,
     Pad,
+    ReduceMax,
     Relu,
     Relu6,
     Requantise,
     Reshape,
+    Rsqrt,
+    Slice,
     Softmax,
+    SquaredDifference,
     Sub,
+    Sum,
+    Svdf,
     Table,
     Tanh,
     Transpose,
     Window,
 )
+from tinyml.ops.lstm import (
+    TFLITE_BIAS,
+    TFLITE_CELL,
+    TFLITE_HIDDEN,
+    TFLITE_RECURRENT,
+    TFLITE_WEIGHTS,
+)
 
+_TANH = int(schema.ActivationFunctionType.TANH)
 _Function = Callable[[Reader, StoredOperator], None]
 _ACTIVATION_NAMES = {
     v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)
@@ -59,12 +80,14 @@ class Translator:
         function: appends the operator's nodes to the reader's graph.
         required, most: the number of inputs that must be given and that may be listed.
         options: its options table, None where no field of one is read.
+        outputs: the number of outputs, None for any.
     """
 
     function: _Function
     required: int
     most: int
     options: str | None
+    outputs: int | None
 
     def __call__(self, reader: Reader, operator: StoredOperator) -> None:
         """Translates one operator.
@@ -77,8 +100,10 @@ class Translator:
         count = len(operator.inputs)
         if not self.required <= count <= self.most or -1 in operator.inputs[: self.required]:
             raise Unsupported(f"it has the inputs {list(operator.inputs[:8])}")
-        if len(operator.outputs) != 1:
-            raise Unsupported(f"it has {len(operator.outputs)} outputs; 1 is supported")
+        if self.outputs is not None and len(operator.outputs) != self.outputs:
+            raise Unsupported(
+                f"it has {len(operator.outputs)} outputs; {self.outputs} is supported"
+            )
         if self.options is not None and operator.options.name != self.options:
             raise Unsupported(f"its options are {operator.options.name}, not {self.options}")
         self.function(reader, operator)
@@ -88,12 +113,17 @@ TRANSLATORS: dict[str, Translator] = {}
 
 
 def translates(
-    kind: str, required: int, most: int | None = None, *, options: str | None = None
+    kind: str,
+    required: int,
+    most: int | None = None,
+    *,
+    options: str | None = None,
+    outputs: int | None = 1,
 ) -> Callable[[_Function], _Function]:
     """Registers a function as the translator of a TFLite operator."""
 
     def register(function: _Function) -> _Function:
-        TRANSLATORS[kind] = Translator(function, required, most or required, options)
+        TRANSLATORS[kind] = Translator(function, required, most or required, options, outputs)
         return function
 
     return register
@@ -166,16 +196,19 @@ def _weights(reader: Reader, operator: StoredOperator, rank: int, axis: int) -> 
     # Kernels take a bias to be at the scale of the products, whatever the file says.
     scales = np.full(weights.shape[axis], weights.quant.scale, np.float32)
     products = Quantisation.per_channel(scales.astype(np.float64) * x.quant.s, 0)
+    types = [DType.INT32]
+    if x.dtype is DType.INT16:
+        types = [DType.INT32, DType.INT64] if operator.kind == "CONV_2D" else [DType.INT64]
     if len(operator.inputs) == 3 and operator.inputs[2] != -1:
         bias = reader.tensor(operator.inputs[2])
-        if bias.data is None or bias.dtype is not DType.INT32:
-            raise Unsupported(f"the bias '{bias.name}' is no int32 constant")
+        if bias.data is None or bias.dtype not in types:
+            raise Unsupported(f"the bias '{bias.name}' is no {types[-1].value} constant")
         if bias.quant is None:
             bias = reader.add_constant(replace(bias, quant=products))
         return [weights, bias]
-    zeros = np.zeros(weights.shape[axis], np.int32)
+    zeros = np.zeros(weights.shape[axis], types[0].numpy)
     name = f"{weights.name}_bias"
-    return [weights, reader.add_constant(Tensor(name, zeros.shape, DType.INT32, products, zeros))]
+    return [weights, reader.add_constant(Tensor(name, zeros.shape, types[0], products, zeros))]
 
 
 def _with_rank(reader: Reader, tensor: Tensor, rank: int) -> Tensor:
@@ -251,19 +284,60 @@ translates("SUB", 2, options="SubOptions")(_binary(Sub))
 translates("MUL", 2, options="MulOptions")(_binary(Mul))
 
 
-@translates("MEAN", 2)
-def _mean(reader: Reader, operator: StoredOperator) -> None:
-    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
-    rank = len(x.shape)
-    given = reader.constant(operator, 1, DType.INT32)
-    axes = sorted({a + rank if a < 0 else a for a in given})
-    if rank != 4 or axes != [1, 2]:
-        raise Unsupported(f"the axes {axes} of rank {rank}; height and width are supported")
-    if len(out.shape) == 4:
-        reader.apply(Mean(), [x], operator)
-    else:
-        inner = reader.apply_between(Mean(), [x], out)
-        reader.apply(Reshape(out.shape), [inner], operator)
+def _reduction(kind: type[Mean] | type[Sum] | type[ReduceMax]) -> _Function:
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+        rank = len(x.shape)
+        given = reader.constant(operator, 1, DType.INT32)
+        axes = tuple(sorted({a + rank if a < 0 else a for a in given}))
+        op = kind(axes)
+        if op.infer([x.shape]) == out.shape:
+            reader.apply(op, [x], operator)
+        else:
+            inner = reader.apply_between(op, [x], out)
+            reader.apply(Reshape(out.shape), [inner], operator)
+
+    return translate
+
+
+translates("MEAN", 2)(_reduction(Mean))
+translates("SUM", 2)(_reduction(Sum))
+translates("REDUCE_MAX", 2)(_reduction(ReduceMax))
+
+
+def _plain_binary(op: Operator) -> _Function:
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        sides = [reader.tensor(i) for i in operator.inputs]
+        rank = max(len(s.shape) for s in sides)
+        reader.apply(op, [_with_rank(reader, s, rank) for s in sides], operator)
+
+    return translate
+
+
+translates("SQUARED_DIFFERENCE", 2)(_plain_binary(SquaredDifference()))
+translates("MAXIMUM", 2)(_plain_binary(Maximum()))
+translates("MINIMUM", 2)(_plain_binary(Minimum()))
+
+
+@translates("BATCH_MATMUL", 2, options="BatchMatMulOptions")
+def _batch_matmul(reader: Reader, operator: StoredOperator) -> None:
+    a, b = (reader.tensor(i) for i in operator.inputs)
+    if len(a.shape) != len(b.shape):
+        rank = max(len(a.shape), len(b.shape))
+        a, b = _with_rank(reader, a, rank), _with_rank(reader, b, rank)
+    if operator.options.boolean("AdjX"):
+        swap = (*range(len(a.shape) - 2), len(a.shape) - 1, len(a.shape) - 2)
+        a = reader.apply_between(Transpose(swap), [a], a)
+    reader.apply(BatchMatMul(operator.options.boolean("AdjY")), [a, b], operator)
+
+
+@translates("ARG_MAX", 2)
+def _arg_max(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    axis = reader.constant(operator, 1, DType.INT32)
+    if axis not in ((-1,), (len(x.shape) - 1,)):
+        raise Unsupported(f"the axis {axis}; the last is supported")
+    reader.apply(ArgMax(), [x], operator)
 
 
 # Pooling.
@@ -313,7 +387,29 @@ def _unary(op: Operator) -> _Function:
 
 translates("HARD_SWISH", 1)(_unary(HardSwish()))
 translates("LOGISTIC", 1)(_unary(Logistic()))
-translates("QUANTIZE", 1)(_unary(Requantise()))
+translates("ABS", 1)(_unary(Abs()))
+translates("RSQRT", 1)(_unary(Rsqrt()))
+
+
+@translates("QUANTIZE", 1)
+def _quantize(reader: Reader, operator: StoredOperator) -> None:
+    source = reader.float_inputs.get(operator.inputs[0])
+    if source is None:
+        reader.apply(Requantise(), [reader.tensor(operator.inputs[0])], operator)
+    elif source != operator.outputs[0]:
+        # The same integers by another name.
+        reader.alias(operator.outputs[0], reader.tensor(source).name)
+
+
+@translates("DEQUANTIZE", 1)
+def _dequantize(reader: Reader, operator: StoredOperator) -> None:
+    out = operator.outputs[0]
+    if reader.readers(out) or out not in reader.model.outputs:
+        raise Unsupported("a float island; the integers may become float at the model's output")
+    reader.tensor(operator.inputs[0])
+    reader.float_outputs[out] = operator.inputs[0]
+
+
 translates("RELU", 1)(_unary(Relu()))
 translates("RELU6", 1)(_unary(Relu6()))
 translates("TANH", 1)(_unary(Tanh()))
@@ -447,6 +543,266 @@ def _concatenation(reader: Reader, operator: StoredOperator) -> None:
     if any(len(t.shape) != rank for t in tensors):
         raise Unsupported("inputs of another rank than the output")
     reader.apply(Concatenation(axis), tensors, operator)
+
+
+@translates("SPLIT", 2, options="SplitOptions", outputs=None)
+def _split(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[1])
+    _cut(reader, operator, x, reader.constant(operator, 0, DType.INT32)[0])
+
+
+@translates("SPLIT_V", 3, options="SplitVOptions", outputs=None)
+def _split_v(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    _cut(reader, operator, x, reader.constant(operator, 2, DType.INT32)[0])
+
+
+def _cut(reader: Reader, operator: StoredOperator, x: Tensor, axis: int) -> None:
+    """One slice for each output, side by side along an axis."""
+    axis = _axis(axis, len(x.shape))
+    start = 0
+    for index in range(len(operator.outputs)):
+        out = reader.output(operator, index)
+        begin = tuple(start if a == axis else 0 for a in range(len(x.shape)))
+        reader.apply_to(Slice(begin, out.shape), [x], out)
+        start += out.shape[axis]
+    if start != x.shape[axis]:
+        raise Unsupported(f"its outputs hold {start} of {x.shape[axis]} on axis {axis}")
+
+
+def _axis(axis: int, rank: int) -> int:
+    counted = axis + rank if axis < 0 else axis
+    if not 0 <= counted < rank:
+        raise Unsupported(f"the axis {axis} of rank {rank}")
+    return counted
+
+
+@translates("UNPACK", 1, options="UnpackOptions", outputs=None)
+def _unpack(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    axis = _axis(operator.options.integer("Axis"), len(x.shape))
+    size = tuple(1 if a == axis else d for a, d in enumerate(x.shape))
+    for index in range(len(operator.outputs)):
+        out = reader.output(operator, index)
+        begin = tuple(index if a == axis else 0 for a in range(len(x.shape)))
+        inner = reader.apply_between(Slice(begin, size), [x], out)
+        reader.apply_to(Reshape(out.shape), [inner], out)
+
+
+@translates("PACK", 1, 64, options="PackOptions")
+def _pack(reader: Reader, operator: StoredOperator) -> None:
+    out = reader.output(operator)
+    axis = _axis(operator.options.integer("Axis"), len(out.shape))
+    one = tuple(1 if a == axis else d for a, d in enumerate(out.shape))
+    parts = []
+    for index in operator.inputs:
+        x = reader.tensor(index)
+        if x.data is not None:
+            parts.append(reader.add_constant(replace(x, shape=one, data=x.data.reshape(one))))
+        else:
+            parts.append(reader.apply_between(Reshape(one), [x], x))
+    reader.apply(Concatenation(axis), parts, operator)
+
+
+@translates("SLICE", 3)
+def _slice(reader: Reader, operator: StoredOperator) -> None:
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    begin = reader.constant(operator, 1, DType.INT32)
+    reader.apply(Slice(begin, out.shape), [x], operator)
+
+
+@translates("STRIDED_SLICE", 4, options="StridedSliceOptions")
+def _strided_slice(reader: Reader, operator: StoredOperator) -> None:
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    begin, end, stride = (reader.constant(operator, i, DType.INT32) for i in (1, 2, 3))
+    masks = {
+        name: operator.options.integer(f"{name}Mask")
+        for name in ("Begin", "End", "Ellipsis", "NewAxis", "ShrinkAxis")
+    }
+    rank = len(x.shape)
+    if masks["Ellipsis"] or masks["NewAxis"] or not len(begin) == len(end) == len(stride) == rank:
+        raise Unsupported("an ellipsis, a new axis, or bounds of another rank")
+    starts, sizes = [], []
+    for axis, length in enumerate(x.shape):
+        if stride[axis] < 1:
+            raise Unsupported(f"the stride {stride[axis]}; 1 and more are supported")
+        bounds = slice(
+            None if masks["Begin"] >> axis & 1 else begin[axis],
+            None if masks["End"] >> axis & 1 else end[axis],
+            stride[axis],
+        )
+        if masks["ShrinkAxis"] >> axis & 1:
+            at = _axis(begin[axis], length)
+            bounds = slice(at, at + 1, 1)
+        taken = range(length)[bounds]
+        if not taken:
+            raise Unsupported("an empty slice")
+        starts.append(taken.start)
+        sizes.append(len(taken))
+    op = Slice(tuple(starts), tuple(sizes), stride)
+    if tuple(sizes) == out.shape:
+        reader.apply(op, [x], operator)
+    else:
+        inner = reader.apply_between(op, [x], out)
+        reader.apply(Reshape(out.shape), [inner], operator)
+
+
+@translates("GATHER", 2, options="GatherOptions")
+def _gather(reader: Reader, operator: StoredOperator) -> None:
+    table, ids = (reader.tensor(i) for i in operator.inputs)
+    if operator.options.integer("BatchDims"):
+        raise Unsupported("batch dimensions")
+    op = Gather(_axis(operator.options.integer("Axis"), len(table.shape)))
+    reader.apply(op, [table, ids], operator)
+
+
+@translates("EMBEDDING_LOOKUP", 2)
+def _embedding_lookup(reader: Reader, operator: StoredOperator) -> None:
+    ids, table = (reader.tensor(i) for i in operator.inputs)
+    # Per-row scales would need a product for each row; TFLite-Micro gets them wrong.
+    reader.apply(Gather(), [table, ids], operator)
+
+
+# Moving pixels into channels and back: three moves of which the middle one has 4 axes.
+
+
+@translates("SPACE_TO_DEPTH", 1, options="SpaceToDepthOptions")
+def _space_to_depth(reader: Reader, operator: StoredOperator) -> None:
+    x, block = reader.tensor(operator.inputs[0]), operator.options.integer("BlockSize")
+    height, width = _image(x)
+    if block < 1 or height % block or width % block:
+        raise Unsupported(f"blocks of {block} in {x.shape}")
+    pixels = (height // block, block, width // block, block * x.shape[3])
+    _move_pixels(reader, operator, x, pixels)
+
+
+@translates("DEPTH_TO_SPACE", 1, options="DepthToSpaceOptions")
+def _depth_to_space(reader: Reader, operator: StoredOperator) -> None:
+    x, block = reader.tensor(operator.inputs[0]), operator.options.integer("BlockSize")
+    height, width = _image(x)
+    if block < 1 or x.shape[3] % (block * block):
+        raise Unsupported(f"blocks of {block} in {x.shape}")
+    _move_pixels(reader, operator, x, (height, width, block, x.shape[3] // block))
+
+
+def _move_pixels(
+    reader: Reader, operator: StoredOperator, x: Tensor, split: tuple[int, int, int, int]
+) -> None:
+    parts = reader.apply_between(Reshape(split), [x], x)
+    moved = reader.apply_between(Transpose((0, 2, 1, 3)), [parts], x)
+    reader.apply(Reshape(reader.output(operator).shape), [moved], operator)
+
+
+# State.
+
+
+@translates("SVDF", 5, options="SVDFOptions")
+def _svdf(reader: Reader, operator: StoredOperator) -> None:
+    x, feature, time, bias = (reader.tensor(i) for i in operator.inputs[:4])
+    state = reader.variable(operator.inputs[4])
+    constants = (feature, time, bias)
+    types = tuple(t.dtype for t in constants)
+    if any(t.data is None for t in constants) or types != (DType.INT8, state.dtype, DType.INT32):
+        raise Unsupported("weights or a bias of another type, or computed at run time")
+    op = Svdf(operator.options.integer("Rank"))
+    if op.rank < 1:
+        raise Unsupported(f"the rank {op.rank}")
+    for tensor in (feature, time, state):
+        if tensor.quant is None or tensor.quant.axis is not None:
+            raise Unsupported(f"'{tensor.name}' has no per-tensor quantisation")
+    reader.apply(op, [x], operator, [feature, time, bias, state])
+
+
+@translates("UNIDIRECTIONAL_SEQUENCE_LSTM", 9, 24, options="UnidirectionalSequenceLSTMOptions")
+def _lstm(reader: Reader, operator: StoredOperator) -> None:
+    options, inputs = operator.options, operator.inputs
+    needed = (*TFLITE_BIAS, TFLITE_HIDDEN, TFLITE_CELL)
+    if len(inputs) <= TFLITE_CELL or any(inputs[i] == -1 for i in needed):
+        raise Unsupported("it has no biases or no state")
+    optional = set(range(20, len(inputs))) | {9, 10, 11, 16, 17}
+    if any(inputs[i] != -1 for i in optional):
+        raise Unsupported("peepholes, a projection or layer normalisation")
+    if options.boolean("TimeMajor") or options.integer("FusedActivationFunction") != _TANH:
+        raise Unsupported("time before batch, or another activation than TANH")
+    places = (*TFLITE_WEIGHTS, *TFLITE_RECURRENT, *TFLITE_BIAS)
+    constants = [reader.tensor(inputs[i]) for i in places]
+    for tensor, dtype in zip(constants, [DType.INT8] * 8 + [DType.INT32] * 4, strict=True):
+        if tensor.data is None or tensor.dtype is not dtype:
+            raise Unsupported(f"'{tensor.name}' is no {dtype.value} constant")
+        per_tensor = tensor.quant is not None and tensor.quant.axis is None
+        if dtype is DType.INT8 and (not per_tensor or tensor.q.z != 0):
+            raise Unsupported(f"'{tensor.name}' has no symmetric per-tensor quantisation")
+    hidden, cell = (reader.variable(inputs[i]) for i in (TFLITE_HIDDEN, TFLITE_CELL))
+    out = reader.output(operator)
+    if (hidden.dtype, cell.dtype) != (DType.INT8, DType.INT16) or hidden.quant != out.quant:
+        raise Unsupported("a state that is not int8 on the output's grid with an int16 cell")
+    if cell.quant is None or cell.quant.axis is not None or not _is_power_of_two(cell.quant.s):
+        raise Unsupported("a cell whose scale is no power of two")
+    clip = options.real("CellClip")
+    if not math.isfinite(clip):
+        raise Unsupported(f"the clip {clip}")
+    x = reader.tensor(inputs[0])
+    reader.apply(Lstm(clip), [x], operator, [*constants, hidden, cell])
+
+
+def _is_power_of_two(scale: float) -> bool:
+    return -20 <= math.log2(scale) <= 0 and math.frexp(scale)[0] == 0.5
+
+
+@translates("CALL_ONCE", 0, options="CallOnceOptions", outputs=0)
+def _call_once(reader: Reader, operator: StoredOperator) -> None:
+    """First values of variables: constants assigned by another subgraph."""
+    number = operator.options.integer("InitSubgraphIndex")
+    if not 1 <= number <= len(reader.model.others):
+        raise Unsupported(f"subgraph {number}")
+    model = reader.model.others[number - 1]
+    other, handles = Reader("init", model), {}
+    for step in model.operators:
+        if step.kind == "VAR_HANDLE" and step.outputs and step.options.name == "VarHandleOptions":
+            handles[step.outputs[0]] = step.options.text("SharedName")
+        elif step.kind == "ASSIGN_VARIABLE" and len(step.inputs) == 2:
+            value = other.tensor(step.inputs[1]).data
+            if step.inputs[0] not in handles or value is None:
+                raise Unsupported("a first value that is no constant")
+            reader.first_values[handles[step.inputs[0]]] = value
+        else:
+            raise Unsupported(f"{step.kind} in the subgraph that runs once")
+
+
+@translates("VAR_HANDLE", 0, options="VarHandleOptions")
+def _var_handle(reader: Reader, operator: StoredOperator) -> None:
+    reader.handles[operator.outputs[0]] = operator.options.text("SharedName")
+
+
+def _resource(reader: Reader, operator: StoredOperator, like: int) -> str:
+    """The variable of a handle, made on first use with the type of a tensor."""
+    key = reader.handles.get(operator.inputs[0])
+    if key is None:
+        raise Unsupported("a variable without a VAR_HANDLE")
+    if key not in reader.resources:
+        name = f"variable_{len(reader.resources)}"
+        made = reader.variable(like, reader.first_values.get(key), name)
+        reader.resources[key] = reader.values[key] = made.name
+    return key
+
+
+@translates("READ_VARIABLE", 1)
+def _read_variable(reader: Reader, operator: StoredOperator) -> None:
+    key = _resource(reader, operator, operator.outputs[0])
+    reader.alias(operator.outputs[0], reader.values[key])
+
+
+@translates("ASSIGN_VARIABLE", 2, outputs=0)
+def _assign_variable(reader: Reader, operator: StoredOperator) -> None:
+    key = _resource(reader, operator, operator.inputs[1])
+    value = reader.tensor(operator.inputs[1])
+    variable = reader.graph.tensors[reader.resources[key]]
+    if value.data is not None or value.name in reader.graph.variables:
+        raise Unsupported("a constant or another variable as the new value")
+    if (value.shape, value.dtype, value.quant) != (variable.shape, variable.dtype, variable.quant):
+        raise Unsupported(f"'{value.name}' is of another type than the variable")
+    reader.values[key] = value.name
+    reader.graph.updates[variable.name] = value.name
 
 
 # A table is no operator of the format.

@@ -15,10 +15,73 @@ from tinyml.importers.tflite.file import StoredModel, StoredOperator, StoredTens
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+from tinyml.ops import (
+    Abs,
+    Add,
+    ArgMax,
+    AveragePool2D,
+    BatchMatMul,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Gather,
+    LeakyRelu,
+    Logistic,
+    Maximum,
+    MaxPool2D,
+    Mean,
+    Minimum,
+    Mul,
+    Relu,
+    Requantise,
+    Rsqrt,
+    Softmax,
+    SquaredDifference,
+    Sub,
+    Sum,
+    Tanh,
+)
 
-_DTYPES = {"INT8": DType.INT8, "INT32": DType.INT32}
+_DTYPES = {
+    "INT8": DType.INT8,
+    "UINT8": DType.UINT8,
+    "INT16": DType.INT16,
+    "INT32": DType.INT32,
+    "INT64": DType.INT64,
+}
 # The values that a zero point may take.
-_ZERO_POINTS = {DType.INT8: range(-128, 128), DType.INT32: range(1)}
+_ZERO_POINTS = {
+    DType.INT8: range(-128, 128),
+    DType.UINT8: range(256),
+    DType.INT16: range(-32768, 32768),
+    DType.INT32: range(1),
+    DType.INT64: range(1),
+}
+# The types that kernels take to which types, where they may differ.
+_CONVERSIONS: dict[type[Operator], set[tuple[DType, DType]]] = {
+    Requantise: {
+        *((a, b) for a in (DType.INT8, DType.INT16) for b in (DType.INT8, DType.INT16)),
+        *((a, DType.INT32) for a in (DType.INT8, DType.INT16)),
+        (DType.INT8, DType.UINT8),
+        (DType.UINT8, DType.INT8),
+    },
+    Softmax: {
+        (DType.INT8, DType.INT8),
+        (DType.INT16, DType.INT16),
+        (DType.INT8, DType.INT16),
+    },
+    ArgMax: {(DType.INT8, DType.INT32)},
+}
+# Operators with an int16 form in TFLite-Micro, beside those that move integers.
+_WIDE = (
+    *(Abs, Add, AveragePool2D, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected, LeakyRelu),
+    *(Logistic, MaxPool2D, Maximum, Mean, Minimum, Mul, Relu, Rsqrt, SquaredDifference, Sub, Sum),
+    Tanh,
+)
+# How far a fixed scale may be from the one a kernel computes on, as TFLite-Micro has it.
+_NEAR = 1e-3
+# Operators that own the variables they read.
+_RECURRENT = ("SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM")
 # No microcontroller holds a tensor of more elements; a larger one is a damaged file.
 _MAX_ELEMENTS = 1 << 28
 FULL_INTEGER_HINT = (
@@ -46,6 +109,15 @@ class Reader:
         self._repeats: dict[str, int] = {}
         self._ready: set[int] = set()
         self._layer = ""
+        # Float inputs and outputs stand for the integers beside their QUANTIZE or DEQUANTIZE.
+        self.float_inputs: dict[int, int] = {}
+        self.float_outputs: dict[int, int] = {}
+        # Resource variables by their shared name: handles, first values, the variable, and the
+        # tensor that holds its value at this point of the file.
+        self.handles: dict[int, str] = {}
+        self.first_values: dict[str, Array] = {}
+        self.resources: dict[str, str] = {}
+        self.values: dict[str, str] = {}
         self._readers: dict[int, list[StoredOperator]] = {}
         for operator in model.operators:
             for index in operator.inputs:
@@ -59,20 +131,39 @@ class Reader:
         """Adds the model's inputs.
 
         Raises:
-            ImportModelError: there are none, or one is no plain int8 activation.
+            ImportModelError: there are none, or one has a type that no kernel takes.
         """
         if not self.model.inputs or not self.model.outputs:
             raise damaged("the model has no inputs or no outputs")
         for index in self.model.inputs:
-            if self.model.tensors[index].type != "INT8":
-                self._refuse_type(self.model.tensors[index])
-            tensor = self.tensor(index)
+            stored = self.model.tensors[index]
             if index in self._ready:
-                raise damaged(f"the input '{tensor.name}' is listed twice")
+                raise damaged(f"the input '{stored.name}' is listed twice")
+            if stored.type == "FLOAT32":
+                self.graph.inputs.append(self._quantised_input(index).name)
+                self._ready.add(index)
+                continue
+            if stored.type not in ("INT8", "INT16", "UINT8", "INT32"):
+                self._refuse_type(stored)
+            tensor = self.tensor(index)
             if tensor.data is not None:
                 raise damaged(f"the input '{tensor.name}' holds constant data")
             self._ready.add(index)
             self.graph.inputs.append(tensor.name)
+
+    def _quantised_input(self, index: int) -> Tensor:
+        """The integers that a float input becomes."""
+        readers = self.readers(index)
+        if not readers or any(r.kind != "QUANTIZE" or len(r.outputs) != 1 for r in readers):
+            self._refuse_type(self.model.tensors[index])
+        made = [self._convert(self.model.tensors[r.outputs[0]]) for r in readers]
+        if any(t.dtype is not made[0].dtype or t.quant != made[0].quant for t in made):
+            raise ImportModelError(
+                f"the float input '{made[0].name}' is quantised in several ways",
+                "Give the model integer inputs.",
+            )
+        self.float_inputs[index] = readers[0].outputs[0]
+        return self.tensor(readers[0].outputs[0])
 
     def begin(self, operator: StoredOperator, layer: str) -> None:
         """Names the operator whose nodes follow and checks that its inputs exist by now.
@@ -85,10 +176,12 @@ class Reader:
             if index == -1 or index in self._ready:
                 continue
             stored = self.model.tensors[index]
+            if stored.variable and operator.kind in _RECURRENT:
+                continue
             if stored.variable:
                 raise ImportModelError(
                     f"layer '{layer}' ({operator.kind}) keeps state between runs in "
-                    f"'{stored.name}'; variable tensors are not supported",
+                    f"'{stored.name}'; so may LSTM, SVDF and resource variables only",
                     "Make the state an input and an output of the model.",
                 )
             if not self._has_data(stored):
@@ -110,7 +203,14 @@ class Reader:
         for index in self.model.outputs:
             if index not in self._ready or index in self.lowest_padding:
                 raise damaged(f"no operator writes the output '{self.model.tensors[index].name}'")
-        self.graph.outputs = [self.tensor(i).name for i in self.model.outputs]
+        outputs = [self.float_outputs.get(i, i) for i in self.model.outputs]
+        self.graph.outputs = [self.tensor(i).name for i in outputs]
+        held = [o for o in self.graph.outputs if o in self.graph.variables]
+        if held:
+            raise ImportModelError(
+                f"the output '{held[0]}' is a variable as it was before the run",
+                "Return what the variable is assigned instead.",
+            )
         self.graph.sweep()
 
     def _has_data(self, stored: StoredTensor) -> bool:
@@ -130,9 +230,31 @@ class Reader:
             self._names[index] = self._add(self._convert(self.model.tensors[index]))
         return self.graph.tensors[self._names[index]]
 
-    def output(self, operator: StoredOperator) -> Tensor:
-        """The operator's output."""
-        return self.tensor(operator.outputs[0])
+    def output(self, operator: StoredOperator, index: int = 0) -> Tensor:
+        """An output of the operator."""
+        return self.tensor(operator.outputs[index])
+
+    def alias(self, index: int, tensor: str) -> None:
+        """States that a TFLite tensor is a tensor of the graph."""
+        self._names[index] = tensor
+
+    def variable(self, index: int, initial: Array | None = None, name: str = "") -> Tensor:
+        """A variable of the type of a TFLite tensor.
+
+        Args:
+            initial: its first value, by default real zero.
+        """
+        made = self._convert(self.model.tensors[index])
+        made = replace(made, name=name or made.name, data=None)
+        if made.dtype not in (DType.INT8, DType.INT16):
+            raise Unsupported(f"the variable '{made.name}' is {made.dtype.value}")
+        zero = made.quant.z if made.quant and made.quant.axis is None else 0
+        value = np.full(made.shape, zero, made.dtype.numpy) if initial is None else initial
+        if value.dtype != made.dtype.numpy or value.size != made.elements:
+            raise Unsupported(f"the variable '{made.name}' starts as another type")
+        made = self.graph.tensors[self._add(made)]
+        self.graph.variables[made.name] = value.reshape(made.shape).copy()
+        return made
 
     def constant(self, operator: StoredOperator, index: int, dtype: DType) -> tuple[int, ...]:
         """A small constant input, flattened.
@@ -164,8 +286,17 @@ class Reader:
         operator: StoredOperator,
         weights: Sequence[Tensor] = (),
     ) -> None:
-        """Appends the node that writes the operator's output."""
-        out = self.output(operator)
+        """Appends the node that writes the operator's first output."""
+        self.apply_to(op, activations, self.output(operator), weights)
+
+    def apply_to(
+        self,
+        op: Operator,
+        activations: Sequence[Tensor],
+        out: Tensor,
+        weights: Sequence[Tensor] = (),
+    ) -> None:
+        """Appends the node that writes a tensor."""
         ins = [*activations, *weights]
         shape = op.infer([t.shape for t in ins])
         if shape != out.shape:
@@ -183,9 +314,11 @@ class Reader:
     def _append(
         self, op: Operator, activations: Sequence[Tensor], ins: Sequence[Tensor], out: Tensor
     ) -> None:
+        moves = op.rule is Rule.SAME_AS_INPUT or op.aligns_inputs
+        self._check_types(op, activations, out, moves)
         for tensor in (*activations, out):
-            if tensor.dtype is not DType.INT8:
-                raise Unsupported(f"'{tensor.name}' is {tensor.dtype.value}; int8 is supported")
+            if tensor.dtype is DType.INT32 and (moves or tensor is out):
+                continue
             if tensor.quant is None:
                 raise Unsupported(f"'{tensor.name}' has no quantisation: its scale is missing")
             if tensor.quant.axis is not None:
@@ -193,18 +326,49 @@ class Reader:
         # Kernels that move or select integers do not look at scales.
         moved = activations if op.aligns_inputs or op.rule is Rule.SAME_AS_INPUT else ()
         for tensor in moved:
+            if tensor.dtype is not out.dtype:
+                continue  # ids
             if tensor.quant != out.quant:
                 raise Unsupported(
                     f"'{tensor.name}' and '{out.name}' differ in scale or zero point; TFLite-Micro "
                     "copies the integers"
                 )
-        if op.rule is Rule.FIXED and out.quant != op.fixed_quantisation():
-            fixed = op.fixed_quantisation()
+        if op.rule is Rule.FIXED and not _is_fixed(op, ins[0], out):
+            fixed = op.fixed_quantisation(out.dtype)
             raise Unsupported(
                 f"'{out.name}' has scale {out.q.s:.6g} and zero point {out.q.z}; TFLite-Micro "
                 f"computes scale {fixed.s:.6g} and zero point {fixed.z}"
             )
         self.graph.nodes.append(Node(op, tuple(t.name for t in ins), out.name, self._layer))
+
+    @staticmethod
+    def _check_types(op: Operator, activations: Sequence[Tensor], out: Tensor, moves: bool) -> None:
+        """Raises Unsupported where no kernel takes these types."""
+        conversions = _CONVERSIONS.get(type(op))
+        types = [t.dtype for t in activations]
+        if conversions is not None:
+            if (types[0], out.dtype) not in conversions:
+                raise Unsupported(f"{types[0].value} to {out.dtype.value}")
+            return
+        if isinstance(op, Gather):
+            if types[-1] is not DType.INT32:
+                raise Unsupported(f"ids of {types[-1].value}; int32 is supported")
+            types = types[:-1]
+        known = (DType.INT8, DType.INT16, DType.INT32) if moves else (DType.INT8, DType.INT16)
+        for tensor in (*activations, out):
+            if tensor.dtype in types and tensor.dtype not in known:
+                raise Unsupported(f"'{tensor.name}' is {tensor.dtype.value}; int8 is supported")
+        if any(t is not out.dtype for t in types):
+            raise Unsupported(
+                f"'{out.name}' is {out.dtype.value}, its inputs are "
+                f"{', '.join(t.value for t in types)}"
+            )
+        if out.dtype is DType.INT16 and not moves:
+            if not isinstance(op, _WIDE):
+                raise Unsupported(f"{op.kind} of int16, which TFLite-Micro has not")
+            shifted = [t for t in (*activations, out) if t.quant and t.quant.zero_point != (0,)]
+            if shifted:
+                raise Unsupported(f"the int16 tensor '{shifted[0].name}' has a zero point")
 
     def _add(self, tensor: Tensor) -> str:
         """Adds a tensor under its name, made unique in a time that repeats do not square."""
@@ -280,6 +444,17 @@ class Reader:
         return x.type == "FLOAT32" and weights.type == "INT8" and self._has_data(weights)
 
 
+def _is_fixed(op: Operator, x: Tensor, out: Tensor) -> bool:
+    """Whether the output has the grid that the kernel computes on."""
+    if isinstance(op, Softmax) and x.dtype is not out.dtype:
+        scale, zero = 2.0**-16, -32768
+    else:
+        fixed = op.fixed_quantisation(out.dtype)
+        scale, zero = fixed.s, fixed.z
+    near = _NEAR if out.dtype is DType.INT16 else 0.0
+    return abs(out.q.s - scale) <= near * scale and out.q.z == zero
+
+
 def _quantisation(name: str, stored: StoredTensor, dtype: DType) -> Quantisation | None:
     given = stored.quant
     if given.custom:
@@ -301,7 +476,7 @@ def _quantisation(name: str, stored: StoredTensor, dtype: DType) -> Quantisation
     if len(given.scale) == 1:
         return Quantisation(given.scale, zeros)
     # A bias follows its weights' output channels; converters write any axis there.
-    axis = 0 if dtype is DType.INT32 else given.axis
+    axis = 0 if dtype in (DType.INT32, DType.INT64) else given.axis
     if not 0 <= axis < len(stored.shape) or stored.shape[axis] != len(given.scale):
         raise damaged(f"'{name}' has {len(given.scale)} scales, which fit no axis of its shape")
     return Quantisation(given.scale, zeros, axis)

@@ -121,8 +121,9 @@ class CEmitter:
 
     @staticmethod
     def suffix(tensor: Tensor) -> str:
-        """How kernels for a tensor's type end: s8, s16 or s32."""
-        return f"s{8 * tensor.dtype.bytes}"
+        """How kernels for a tensor's type end: s8, u8, s16 or s32."""
+        sign = "u" if tensor.dtype is DType.UINT8 else "s"
+        return f"{sign}{8 * tensor.dtype.bytes}"
 
     def read(self, tensor: Tensor, element: int = 0, dtype: DType | None = None) -> str:
         """The expression for a tensor's integers; constants go to the blob.

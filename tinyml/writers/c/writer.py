@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tinyml.ir.graph import Graph
+from tinyml.ir.tensor import DType
 from tinyml.plan import MemoryPlan
 from tinyml.writers.c.emitter import CEmitter
 from tinyml.writers.c.rows import write_rows
@@ -61,12 +64,16 @@ def write_c(
             body += write_rows(emitter, graph, plan, group)
         else:
             body += _whole(emitter, graph, group.first)
+    body += _updates(emitter, graph)
+    reset = _reset(emitter, graph)
     blob = emitter.finished_blob()
-    structure = "\n".join([*_memories(extra), *emitter.shapes, *body])
+    structure = "\n".join([*_memories(extra), *emitter.shapes, *body, *reset])
     abi = int.from_bytes(hashlib.sha256(structure.encode()).digest()[:8], "little")
     files = {
         f"{graph.name}.h": _header(graph, plan, len(blob)),
-        f"{graph.name}.c": _source(graph, plan, [*_memories(extra), *emitter.shapes], body, abi),
+        f"{graph.name}.c": _source(
+            graph, plan, [*_memories(extra), *emitter.shapes], body, reset, abi
+        ),
         f"{graph.name}_weights.c": _weights(graph.name, blob, slow=slow_weights),
     }
     return CModel(files, blob, frozenset(emitter.kernels), abi)
@@ -92,6 +99,40 @@ def _whole(emitter: CEmitter, graph: Graph, index: int) -> list[str]:
     return [*lines, f"    TML_TRACE({index}, {emitter.place(out)}, {out.bytes}u);"]
 
 
+def _updates(emitter: CEmitter, graph: Graph) -> list[str]:
+    """What variables take over when a run ends."""
+    start = len(emitter.statements)
+    for index, (name, value) in enumerate(graph.updates.items()):
+        emitter.begin(len(graph.nodes) + index)
+        variable = graph.tensors[name]
+        source = emitter.read(graph.tensors[value], dtype=DType.INT8)
+        target = emitter.write(variable, DType.INT8)
+        emitter.call("tml_copy_rows_s8", _one_run(emitter, variable.bytes), source, target)
+    return [f"    {s}" for s in emitter.statements[start:]]
+
+
+def _reset(emitter: CEmitter, graph: Graph) -> list[str]:
+    """What sets the variables to their first values."""
+    start = len(emitter.statements)
+    for index, (name, initial) in enumerate(graph.variables.items()):
+        emitter.begin(len(graph.nodes) + len(graph.updates) + index)
+        variable = graph.tensors[name]
+        target = emitter.write(variable, DType.INT8)
+        data = np.frombuffer(initial.tobytes(), np.int8)
+        if np.all(data == data[:1]):
+            emitter.call("tml_fill_s8", f"{data.size}u", str(int(data[0])), target)
+        else:
+            source = emitter.read(replace(variable, data=initial), dtype=DType.INT8)
+            emitter.call("tml_copy_rows_s8", _one_run(emitter, variable.bytes), source, target)
+    return [f"    {s}" for s in emitter.statements[start:]]
+
+
+def _one_run(emitter: CEmitter, size: int) -> str:
+    fields = {"rows": 1, "length": size, "input_offset": 0, "input_stride": size}
+    fields |= {"output_offset": 0, "output_stride": size}
+    return emitter.shape("tml_copy_rows_t", fields)
+
+
 def _comment(text: str) -> str:
     return text.replace("*/", "* /")
 
@@ -111,15 +152,34 @@ extern const uint8_t {name}_weights[{name}_weights_bytes];
 extern const tml_model_t {name}_model;
 
 void {name}_run(uint8_t *arena, const uint8_t *weights);
-
+{_reset_declaration(graph, plan)}
 #endif
 """
 
 
+def _reset_declaration(graph: Graph, plan: MemoryPlan) -> str:
+    if not graph.variables:
+        return ""
+    name = graph.name
+    return f"""
+/* The model keeps state in the first bytes of the arena. Leave them alone between runs; reset
+ * before the first one and wherever a new sequence begins. */
+enum {{ {name}_state_bytes = {plan.state_bytes} }};
+void {name}_reset(uint8_t *arena, const uint8_t *weights);
+"""
+
+
 def _source(
-    graph: Graph, plan: MemoryPlan, shapes: Sequence[str], body: Sequence[str], abi: int
+    graph: Graph,
+    plan: MemoryPlan,
+    shapes: Sequence[str],
+    body: Sequence[str],
+    reset: Sequence[str],
+    abi: int,
 ) -> str:
     name = graph.name
+    resets = [f"void {name}_reset(uint8_t *arena, const uint8_t *weights) {{", *reset]
+    resets += ["    (void)arena;", "    (void)weights;", "}", ""]
     return "\n".join(
         [
             _LICENCE,
@@ -134,6 +194,7 @@ def _source(
             *body,
             "}",
             "",
+            *(resets if graph.variables else []),
             *_ports("inputs", graph, graph.inputs, plan),
             *_ports("outputs", graph, graph.outputs, plan),
             "",
@@ -149,6 +210,7 @@ def _source(
             "    .outputs = outputs,",
             f"    .weights = {name}_weights,",
             f"    .run = {name}_run,",
+            *([f"    .reset = {name}_reset,"] if graph.variables else []),
             "};",
             "",
         ]

@@ -23,6 +23,7 @@ _TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _TYPES = {
     DType.FLOAT32: TensorProto.FLOAT,
     DType.INT8: TensorProto.INT8,
+    DType.UINT8: TensorProto.UINT8,
     DType.INT16: TensorProto.INT16,
     DType.INT32: TensorProto.INT32,
     DType.INT64: TensorProto.INT64,
@@ -157,6 +158,10 @@ class OnnxBuilder:
     def write_integers(self, tensor: Tensor, value: str) -> None:
         """States that integers computed by integer operators are the graph's tensor."""
         self._append("Identity", [value], tensor.name, {})
+
+    def cast(self, tensor: Tensor, value: str) -> None:
+        """Turns an integer value into the graph's tensor of plain integers."""
+        self._append("Cast", [value], tensor.name, {"to": _TYPES[tensor.dtype]})
 
     def _parameters(self, tensor: Tensor) -> list[str]:
         scale = np.array(tensor.q.scale, np.float32)

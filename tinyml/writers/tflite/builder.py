@@ -17,6 +17,7 @@ from tinyml.ops.window import Window
 _TYPES = {
     DType.FLOAT32: schema.TensorType.FLOAT32,
     DType.INT8: schema.TensorType.INT8,
+    DType.UINT8: schema.TensorType.UINT8,
     DType.INT16: schema.TensorType.INT16,
     DType.INT32: schema.TensorType.INT32,
     DType.INT64: schema.TensorType.INT64,
@@ -73,6 +74,19 @@ class TfliteBuilder:
             )
         return self._index[tensor.name]
 
+    def variable(self, tensor: Tensor) -> int:
+        """The index of a tensor that keeps its value between runs."""
+        index = self.tensor(tensor)
+        self._tensors[index].isVariable = True
+        return index
+
+    def resource(self, key: str) -> int:
+        """The handle of a variable that operators read and assign."""
+        index = self._append(key, (), None, None, None)
+        fields = {"container": b"", "sharedName": key.encode()}
+        self.operator("VAR_HANDLE", [], [index], "VarHandleOptions", **fields)
+        return index
+
     def temporary(self, name: str, like: Tensor, shape: tuple[int, ...]) -> int:
         """A tensor the graph does not have, with the type and quantisation of ``like``."""
         return self._append(name, shape, like.dtype, like.quant, None)
@@ -100,14 +114,14 @@ class TfliteBuilder:
         self,
         name: str,
         shape: tuple[int, ...],
-        dtype: DType,
+        dtype: DType | None,
         quant: Quantisation | None,
         data: Array | None,
     ) -> int:
         made = schema.TensorT()
         made.name = name.encode()
         made.shape = list(shape)
-        made.type = _TYPES[dtype]
+        made.type = schema.TensorType.RESOURCE if dtype is None else _TYPES[dtype]
         made.buffer = 0
         if data is not None:
             buffer = schema.BufferT()
@@ -163,6 +177,9 @@ class TfliteBuilder:
         stored = self.constant(f"{out.name}_table", values, out.quant)
         inputs = [stored, index]
         self.operator("GATHER", inputs, [self.tensor(out)], "GatherOptions", axis=0, batchDims=0)
+
+    int32 = int(schema.TensorType.INT32)
+    tanh = int(schema.ActivationFunctionType.TANH)
 
     @staticmethod
     def padding(scheme: str) -> int:
