@@ -27,7 +27,8 @@ class Svdf(Operator):
     (1, units) where filters = units * rank.
 
     The output is the sum over time of the state, whose last column is the product of the feature
-    weights with x. Source: TFLite-Micro svdf_common.cc; it ignores a fused activation.
+    weights with x. Source: TFLite-Micro svdf_common.cc; it ignores a fused activation, and an int8
+    state wraps where its zero point takes it out of the type (corrected there since).
     """
 
     rank: int = 1
@@ -69,7 +70,9 @@ class Svdf(Operator):
         columns = state.reshape(time.shape)
         dots = feature.astype(np.int64) @ (x[0].astype(np.int64) - ins[0].q.z)
         columns[:, :-1] = columns[:, 1:].copy()
-        columns[:, -1] = saturate(requantise(dots, *of_feature) + zero, ins[4].dtype)
+        # The zero point is added after the clamp and wraps.
+        latest = saturate(requantise(dots, *of_feature), ins[4].dtype).astype(np.int64) + zero
+        columns[:, -1] = latest.astype(ins[4].dtype.numpy)
         sums = (time.astype(np.int64) * (columns.astype(np.int64) - zero)).sum(axis=1)
         total = wrap32(sums.reshape(-1, self.rank).sum(axis=1) + bias)
         return saturate(requantise(total, *of_time) + out.q.z, DType.INT8)[None]

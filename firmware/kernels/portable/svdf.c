@@ -19,7 +19,7 @@
             for (uint32_t m = 0; m + 1 < memory; ++m) state[m] = state[m + 1];                     \
             dot = tml_requantise(dot, d.feature_multiplier, d.feature_shift);                      \
             const int32_t zero = d.state_zero_point;                                               \
-            state[memory - 1] = (STATE)(tml_clamp(dot, (LOW)-zero, (HIGH)-zero) + zero);           \
+            state[memory - 1] = (STATE)(tml_clamp(dot, LOW, HIGH) + zero);                         \
             for (uint32_t m = 0; m < memory; ++m) sum += (uint32_t)(*time++ * (state[m] - zero));  \
         }                                                                                          \
         const int32_t zero = d.output_zero_point;                                                  \

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tests.tinyml.single_op import activation, random_feeds
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir import DType, Graph, Quantisation, Tensor
-from tinyml.ir.execute import outputs
+from tinyml.ir.execute import initial_state, outputs
 from tinyml.runtimes.interpreters import TfliteMicro
 from tinyml.writers.tflite.builder import TfliteBuilder
 
@@ -69,6 +69,16 @@ def chain(
     return b.finish(inputs, [steps[-1][2].name])
 
 
+def spread(
+    kind: str, ins: Sequence[Tensor], outs: Sequence[Tensor], options: str, **fields: Any
+) -> bytes:
+    """A model of one operator with several outputs."""
+    b = TfliteBuilder("handmade")
+    indices = [b.tensor(t) for t in ins]
+    b.operator(kind, indices, [b.tensor(t) for t in outs], options, **fields)
+    return b.finish([t.name for t in ins if t.data is None], [t.name for t in outs])
+
+
 def edited(data: bytes, change: Callable[[Any], None]) -> bytes:
     """The file after ``change`` of its object-API model."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
@@ -82,7 +92,8 @@ def assert_equal_to_micro(data: bytes, seed: int = 0) -> Graph:
     """The imported graph's references and TFLite-Micro on the file give the same integers."""
     graph = import_tflite(data)
     micro = TfliteMicro(data, graph)
+    state = initial_state(graph)
     for feed in random_feeds(graph, np.random.default_rng(seed), 6):
-        for ours, theirs in zip(outputs(graph, feed), micro.run(feed), strict=True):
+        for ours, theirs in zip(outputs(graph, feed, state), micro.run(feed), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     return graph

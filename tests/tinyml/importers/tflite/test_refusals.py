@@ -145,7 +145,7 @@ REFUSED = {
     "identifier only": ("damaged", b"\x08\x00\x00\x00TFL3"),
     "schema version": ("version 2", changed(DENSE, version=2)),
     "several subgraphs": ("2 subgraphs", edited(DENSE, clone_subgraph)),
-    "no subgraph": ("0 subgraphs", changed(DENSE, subgraphs=[])),
+    "no subgraph": ("no subgraphs", changed(DENSE, subgraphs=[])),
     "no operators": ("no operators", edited(
         DENSE, lambda m: setattr(m.subgraphs[0], "operators", []))),
     "no inputs": ("no inputs", edited(DENSE, lambda m: setattr(m.subgraphs[0], "inputs", []))),
@@ -175,9 +175,9 @@ REFUSED = {
     "float": ("'x' is FLOAT32", changed(unary("TANH", 1 / 128, 0), tensor=0, type=T.FLOAT32)),
     "hybrid": ("hybrid: layer 'y' (FULLY_CONNECTED)", changed(DENSE, tensor=0, type=T.FLOAT32)),
     "float output": ("'y' is FLOAT32", changed(DENSE, tensor=3, type=T.FLOAT32)),
-    "uint8": ("'x' is UINT8", changed(DENSE, tensor=0, type=T.UINT8)),
-    "int16": ("'y' is INT16", changed(DENSE, tensor=3, type=T.INT16)),
-    "int32 input": ("'x' is INT32", changed(DENSE, tensor=0, type=T.INT32)),
+    "uint8": ("'x' is uint8", changed(DENSE, tensor=0, type=T.UINT8)),
+    "int16": ("'y' is int16", changed(DENSE, tensor=3, type=T.INT16)),
+    "int32 input": ("zero point of the int32 tensor 'x'", changed(DENSE, tensor=0, type=T.INT32)),
     "unknown type": ("'x' is type 77", changed(DENSE, tensor=0, type=77)),
     "dynamic": ("'x' has the dynamic shape (1, -1)", changed(
         DENSE, tensor=0, shapeSignature=[1, -1])),
@@ -240,10 +240,10 @@ REFUSED = {
         IMAGE, int8("y", (1, 1, 1, 4)), filterHeight=1 << 30, filterWidth=2)),
     "no broadcast": ("do not broadcast", file(
         "MUL", [X, int8("z", (1, 5))], int8("y", (1, 24)), "MulOptions")),
-    "mean over channels": ("axes [3] of rank 4", file(
-        "MEAN", [IMAGE, ints("axes", 3)], int8("y", (1, 7, 6, 1)), "ReducerOptions",
+    "mean of axes apart": ("(1, 3) are not neighbours", file(
+        "MEAN", [IMAGE, ints("axes", 1, 3)], int8("y", (1, 1, 6, 1)), "ReducerOptions",
         keepDims=True)),
-    "mean of a number": ("rank 0", file(
+    "mean of a number": ("() has no axes", file(
         "MEAN", [int8("x", ()), ints("axes", 1)], int8("y", ()), "ReducerOptions")),
     "axes computed": ("'axes' is computed at run time", file(
         "MEAN", [IMAGE, int8("axes", (2,))], int8("y", (1, 1, 1, 4)), "ReducerOptions")),
@@ -308,11 +308,11 @@ def test_the_file_that_the_cases_change_is_accepted():
 
 def test_every_unsupported_operator_is_listed_with_the_supported_ones():
     error = refusal(chain([
-        ("ELU", [X], int8("first", (1, 24)), None, {}),
+        ("CEIL", [X], int8("first", (1, 24)), None, {}),
         ("RELU", [int8("first", (1, 24))], int8("fine", (1, 24)), None, {}),
-        ("ABS", [int8("fine", (1, 24))], int8("second", (1, 24)), None, {}),
+        ("COS", [int8("fine", (1, 24))], int8("second", (1, 24)), None, {}),
     ]))  # fmt: skip
-    assert "ELU (layer 'first'), ABS (layer 'second')" in error.message
+    assert "CEIL (layer 'first'), COS (layer 'second')" in error.message
     assert "fine" not in error.message
     assert "CONV_2D" in error.hint and "SOFTMAX" in error.hint
 
@@ -320,15 +320,6 @@ def test_every_unsupported_operator_is_listed_with_the_supported_ones():
 def test_an_open_batch_is_one():
     graph = import_tflite(changed(DENSE, tensor=0, shapeSignature=[-1, 24]))
     assert graph.tensors["x"].shape == (1, 24)
-
-
-@pytest.mark.parametrize(
-    ("model", "wanted"),
-    [("trained_lstm_int8", "UNIDIRECTIONAL_SEQUENCE_LSTM"), ("keyword_scrambled", "INT16")],
-)
-def test_foreign_models_beyond_the_compiler_are_named(shared_data, model, wanted):
-    with pytest.raises(ImportModelError, match=wanted):
-        import_tflite(shared_data / "models" / f"{model}.tflite")
 
 
 def test_a_missing_file_and_a_damaged_one_are_named(tmp_path: Path):
