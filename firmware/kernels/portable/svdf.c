@@ -1,4 +1,4 @@
-
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "tinyml/fixedpoint.h"
 #include "tinyml/kernels.h"
 
