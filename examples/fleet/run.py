@@ -137,7 +137,7 @@ class Demo:
         self.fleet(
             *("model", "publish", export, "--version", "good"),
             *("--class", "posix", "--class", "cortex-m4"),
-            *("--sensor", "camera", "--task", "image-classification"),
+            *("--task", "image-classification"),
         )
 
     def publish_damaged(self, export: Path) -> None:
