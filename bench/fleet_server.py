@@ -73,7 +73,7 @@ def present(live: Live) -> int:
         return connection.scalar(query) or 0
 
 
-def telemetry(folder: Path, count: int = 5_000, seconds: int = 60) -> dict[str, Any]:
+def telemetry(folder: Path, count: int = 5_200, seconds: int = 60) -> dict[str, Any]:
     """Devices report once a second; every message of every device must be in the database."""
     with Live(folder, insecure=True) as live:
         export = perceptron(folder / "model", 1)
