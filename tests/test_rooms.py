@@ -25,6 +25,7 @@ RULES = [
     ("fleet/store", ("paho", "fastapi", "fleet.mqtt", "fleet.http", "fleet.service")),
     ("fleet/service", ("paho", "fastapi", "fleet.http", "fleet.commands")),
     ("fleet/mqtt", ("fastapi", "fleet.http", "fleet.commands")),
+    ("tinyml/learn", ("tinyml.importers", "tinyml.quantize", "tinyml.export")),
     ("fleet/domain", ("sqlite3", "sqlalchemy", "paho", "socket", "pathlib", "tinyml", "typer")),
 ]
 

@@ -70,7 +70,7 @@ def has_fast_kernel(c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> bool:
     """Whether the shapes and types are those of the fast kernels of the core."""
     tensors = (ins[0], ins[1], out)
     same = all(t.shape == out.shape and t.dtype is DType.INT8 for t in tensors)
-    return same and c.isa in DUAL_MULTIPLY
+    return same and c.core in DUAL_MULTIPLY
 
 
 def broadcast_strides(shape: Shape) -> tuple[int, ...]:

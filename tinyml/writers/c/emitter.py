@@ -40,6 +40,11 @@ class CEmitter:
         self._copied = {i: size for g in plan.groups for i, size in g.copies.items()}
         self._copies: list[str] = []
 
+    @property
+    def core(self) -> str:
+        """The instruction set without what is said of pruned layers, one of `kernels.ISAS`."""
+        return self.isa.partition("/")[0]
+
     def begin(self, node: int, pointers: Mapping[str, str] | None = None) -> None:
         """Names the node whose statements follow.
 
