@@ -32,6 +32,16 @@ def simulate(
     hardware: Annotated[str, typer.Option(help="Hardware class that they state.")] = "",
     sensor: Annotated[str, typer.Option(help="Kind of sensor that they state.")] = "",
     stats: Annotated[int, typer.Option(min=1, help="Seconds between lines about them.")] = 5,
+    learn_samples: Annotated[
+        Path | None,
+        typer.Option(help="What they learn from: float32 rows in FILE, or FOLDER/DEVICE.f32."),
+    ] = None,
+    learn_rows: Annotated[
+        int, typer.Option(min=0, help="Rows of FILE that each device owns; 0: all share all.")
+    ] = 0,
+    inference_interval: Annotated[
+        int | None, typer.Option(min=0, help="Milliseconds between inferences; 0: none.")
+    ] = None,
     home: HomeOption = None,
     tenant: TenantOption = None,
 ) -> None:
@@ -53,6 +63,10 @@ def simulate(
     options += ["--report-interval", str(report_interval), "--count", str(count)]
     options += ["--slot-bytes", str(slot_bytes(export))]
     options += ["--sensor", sensor] if sensor else []
+    options += ["--learn-samples", str(learn_samples)] if learn_samples else []
+    options += ["--learn-rows", str(learn_rows)] if learn_rows else []
+    if inference_interval is not None:
+        options += ["--inference-interval", str(inference_interval)]
     process = start_devices(
         build_device(export),
         broker=f"localhost:{config.port}",
