@@ -75,3 +75,10 @@ def reserve_jobs(connection: Connection) -> int:
     jobs = schema.training_jobs
     connection.execute(update(jobs).values(next=jobs.c.next + BLOCK))
     return int(connection.execute(select(jobs.c.next)).scalar_one()) - BLOCK
+
+
+def is_shared(connection: Connection, tenant: str, digest: str) -> bool:
+    """Whether devices of a tenant may pull an artefact while they train."""
+    table = schema.training_artefact
+    query = select(table.c.digest).where(table.c.tenant == tenant, table.c.digest == digest)
+    return connection.scalar(query) is not None

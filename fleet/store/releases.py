@@ -65,8 +65,5 @@ def all_of(connection: Connection, tenant: str) -> list[RowMapping]:
 
 
 def digests_of(connection: Connection, tenant: str) -> set[str]:
-    """SHA-256 of every artefact that devices of a tenant may fetch."""
-    training = schema.training_artefact
-    released = select(_R.c.digest).where(_R.c.tenant == tenant)
-    shared = select(training.c.digest).where(training.c.tenant == tenant)
-    return {*connection.scalars(released), *connection.scalars(shared)}
+    """SHA-256 of every released artefact of a tenant."""
+    return set(connection.scalars(select(_R.c.digest).where(_R.c.tenant == tenant)))

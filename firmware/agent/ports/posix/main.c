@@ -34,7 +34,8 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define MODEL JOIN(TML_MODEL_NAME, _model)
 
-enum { RX_BYTES = 4096 + 256, TX_BYTES = 8192, NAME_BYTES = 33 };
+/* A device that learns takes the weights of a small network in one packet. */
+enum { RX_BYTES = 4096 + 256, LEARN_RX_BYTES = 16384, TX_BYTES = 8192, NAME_BYTES = 33 };
 
 typedef struct {
     const char *broker, *ca, *credentials, *root_key, *state, *samples;
@@ -270,9 +271,9 @@ static void configure(device_t *device, const options_t *options, posix_broker_t
     if (options->sensor) config->sensors[config->sensor_count++] = bytes_of(options->sensor);
     config->model = &MODEL;
     config->arena = allocate(MODEL.arena_bytes);
-    config->rx = allocate(RX_BYTES);
+    config->rx_bytes = options->learn_samples ? LEARN_RX_BYTES : RX_BYTES;
+    config->rx = allocate(config->rx_bytes);
     config->tx = allocate(TX_BYTES);
-    config->rx_bytes = RX_BYTES;
     config->tx_bytes = TX_BYTES;
     config->inference_interval_ms = samples.count ? options->inference_ms : 0;
     config->report_interval_s = options->report_s;
