@@ -22,6 +22,7 @@ from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.ops import (
     Abs,
+    BatchMatMul,
     Conv2D,
     FullyConnected,
     LeakyRelu,
@@ -48,11 +49,12 @@ from tinyml.targets import Target
 from tinyml.writers.onnx import write_onnx
 from tinyml.writers.tflite import write_tflite
 
-# LiteRT's exceptions. Its fully connected kernel rounds once where TFLite-Micro and CMSIS-NN
-# round twice; its logistic and tanh are tables of the C library's functions, ours fixed point;
-# its leaky_relu forms multipliers in single precision.
+# LiteRT's exceptions. Its fully connected and matrix product kernels round once where TFLite-Micro
+# and CMSIS-NN round twice; its logistic and tanh are tables of the C library's functions, ours
+# fixed point; its leaky_relu forms multipliers in single precision.
 LITERT_LSB: dict[type, int] = {
     Abs: 1,
+    BatchMatMul: 1,
     FullyConnected: 1,
     LeakyRelu: 1,
     Logistic: 1,
