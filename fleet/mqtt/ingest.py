@@ -101,8 +101,11 @@ class Ingest:
         days = self._home.config.retention_days
         if days and time.monotonic() - self._pruned > PRUNE_EVERY_S:
             self._pruned = time.monotonic()
-            with self._home.store.write() as connection:
-                telemetry.prune(connection, time.time() - days * 86_400)
+            try:
+                with self._home.store.write() as connection:
+                    telemetry.prune(connection, time.time() - days * 86_400)
+            except OperationalError as error:
+                log.warning("old reports are removed later: %s", error.orig)
 
 
 def absorb_all(store: Store, batch: Sequence[Incoming]) -> Absorbed:
