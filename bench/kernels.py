@@ -173,7 +173,7 @@ def measure_part(target: Target, cases: Sequence[Case]) -> list[Measured]:
             )
     graph.check()
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_memory(graph, target.isa)
+        plan = plan_memory(graph, target.isa, by_rows=False)
         write_c_folder(write_c(graph, plan, target.isa), graph.name, Path(folder) / "c")
         feed = {
             n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs

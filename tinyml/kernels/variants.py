@@ -178,7 +178,7 @@ class DspDepthwise(Variant):
     isa = "dsp"
     kind = DEPTHWISE
     kernel = "tml_depthwise_conv2d_s8_dsp"
-    helpers = ("tml_dsp_depthwise_row_3x3_1",)
+    helpers = ("tml_dsp_depthwise_row_3x3_1", "tml_dsp_spread_four")
     takes_scratch = True
     # As in depthwise_conv2d_dsp.c.
     _GROUP, _MOST_ROWS = 4, 16

@@ -14,56 +14,35 @@ typedef struct {
     const tml_window_t *shape;
     const tml_matmul_data_t *header;
     int16_t *planes;
-    int32_t ring;  /* rows of a plane: those one window spans */
-    int32_t row;   /* int16 of a plane's row */
-    int32_t plane; /* int16 of a plane */
-    int32_t pairs; /* of taps in a kernel row */
+    int32_t ring;    /* rows of a plane: those one window spans */
+    int32_t row;     /* int16 of a plane's row */
+    int32_t plane;   /* int16 of a plane */
+    int32_t pairs;   /* of taps in a kernel row */
+    int32_t padding; /* the zero point of four channels */
+    /* A row of four channels: words of padding, whether the first pixel shares a word with it,
+     * words of two pixels, whether the last pixel shares one, words of padding. */
+    int32_t left_words, left, twos, right, right_words;
     depthwise_row_t *row_3x3;
 } depthwise_t;
 
-/* Two pixels' words of four channels, as pairs into the four planes. */
-static inline void store_two(int16_t *to, int32_t plane, int32_t a, int32_t b) {
-    const int32_t low = low_halves(a, b), high = high_halves(a, b);
-    store_word(to, even_bytes(low));
-    store_word(to + plane, odd_bytes(low));
-    store_word(to + 2 * plane, even_bytes(high));
-    store_word(to + 3 * plane, odd_bytes(high));
-}
-
-/* `count` pixels, an even number, of four channels. Its own function so that all it needs stays in
- * registers. */
-static __attribute__((noinline)) void load_pixels(const int8_t *from, int32_t step, int32_t count,
-                                                  int16_t *to, int32_t plane) {
-    const int16_t *const end = to + count;
-    for (; to != end; from += 2 * step, to += 2) {
-        store_two(to, plane, load_word(from), load_word(from + step));
+/* Padding of four channels into their planes: `words` of two pixels. */
+static void pad_four(const depthwise_t *d, int16_t *to, int32_t words) {
+    const pair_t zeros = even_bytes(d->padding);
+    for (; words > 0; --words, to += 2) {
+        for (int32_t k = 0; k < GROUP; ++k) store_word(to + k * d->plane, zeros);
     }
 }
 
 /* One row of four channels into their planes. `from` points to the first channel of the row's
- * first pixel. Pixels go in twos, whose first may be padding and whose last too. */
-static void load_four(const depthwise_t *d, const int8_t *from, int16_t *to) {
-    const int32_t step = d->shape->input_c, plane = d->plane;
-    const int32_t zero = d->header->input_zero_point & 0xFF;
-    const int32_t padding = low_halves(zero | zero << 8, zero | zero << 8);
-    int16_t *const end = to + d->row;
-    int32_t left = d->shape->pad_left, pixels = d->shape->input_w;
-    for (; left >= 2; left -= 2, to += 2) store_two(to, plane, padding, padding);
-    if (left) {
-        store_two(to, plane, padding, load_word(from));
-        from += step;
-        to += 2;
-        --pixels;
+ * first pixel. */
+static inline void load_four(const depthwise_t *d, const int8_t *from, int16_t *to) {
+    if (d->left_words) pad_four(d, to, d->left_words);
+    to += 2 * d->left_words;
+    tml_dsp_spread_four(from, d->shape->input_c, to, 2 * d->plane, d->padding, d->left, d->twos,
+                        d->right);
+    if (d->right_words) {
+        pad_four(d, to + 2 * (d->left + d->twos + d->right), d->right_words);
     }
-    if (pixels > end - to) pixels = (int32_t)(end - to);
-    const int32_t even = pixels & ~1;
-    load_pixels(from, step, even, to, plane);
-    to += even;
-    if (pixels & 1) {
-        store_two(to, plane, load_word(from + even * step), padding);
-        to += 2;
-    }
-    for (; to < end; to += 2) store_two(to, plane, padding, padding);
 }
 
 /* One row of one channel into its plane. */
@@ -80,7 +59,8 @@ static void load_one(const depthwise_t *d, const int8_t *from, int16_t *to) {
     while (to != end) *to++ = zero;
 }
 
-static void load_padding(const depthwise_t *d, int32_t channels, int16_t *to) {
+static __attribute__((noinline)) void load_padding(const depthwise_t *d, int32_t channels,
+                                                   int16_t *to) {
     const pair_t zeros = low_halves(d->header->input_zero_point, d->header->input_zero_point);
     for (int32_t k = 0; k < channels; ++k, to += d->plane) {
         for (int32_t x = 0; x < d->row; x += 2) store_word(to + x, zeros);
@@ -144,9 +124,10 @@ static __attribute__((noinline)) void row_any(const depthwise_t *d, const int16_
 
 /* All rows of the output channels that read the input channels [c, c + channels). Returns the
  * output channel that follows in the record. */
-static const int8_t *one_group(const depthwise_t *d, const int8_t *record, const int8_t *input,
-                               int8_t *output, int32_t c, int32_t channels, int32_t y_begin,
-                               int32_t y_end) {
+static __attribute__((noinline)) const int8_t *one_group(const depthwise_t *d, const int8_t *record,
+                                                         const int8_t *input, int8_t *output,
+                                                         int32_t c, int32_t channels,
+                                                         int32_t y_begin, int32_t y_end) {
     const tml_window_t *shape = d->shape;
     const int32_t multiplier = shape->output_c / shape->input_c;
     const int32_t record_step =
@@ -155,24 +136,29 @@ static const int8_t *one_group(const depthwise_t *d, const int8_t *record, const
     int32_t next = y_begin * shape->stride_h; /* the first row not loaded, counting padding */
     for (int32_t y = y_begin; y < y_end; ++y) {
         const int32_t top = y * shape->stride_h;
+        const int32_t first = top % d->ring * d->row; /* where the window's first row lies */
         for (next = next < top ? top : next; next < top + d->ring; ++next) {
+            const int32_t at = first + (next - top) * d->row;
             load_row(d, input, next - shape->pad_top, c, channels,
-                     d->planes + next % d->ring * d->row);
+                     d->planes + (at < d->plane ? at : at - d->plane));
         }
         int32_t offsets[MOST_ROWS];
-        for (int32_t i = 0; i < shape->kernel_h; ++i) {
-            offsets[i] = (top + i * shape->dilation_h) % d->ring * d->row;
+        for (int32_t i = 0, at = first; i < shape->kernel_h; ++i) {
+            offsets[i] = at < d->plane ? at : at - d->plane;
+            at += shape->dilation_h * d->row;
         }
         int8_t *to = window_output_row(shape, output, y) + c * multiplier;
         const int16_t *plane = d->planes;
         next_channel = record;
-        for (int32_t k = 0; k < channels; ++k, plane += d->plane) {
-            for (int32_t m = 0; m < multiplier; ++m, next_channel += record_step, ++to) {
+        /* Of one output channel for each input channel, all at once. */
+        const int32_t together = d->row_3x3 && multiplier == 1 ? channels : 1;
+        for (int32_t k = 0; k < channels; k += together, plane += d->plane) {
+            for (int32_t m = 0; m < multiplier; ++m, next_channel += together * record_step, ++to) {
                 const depthwise_channel_t *channel =
                     (const depthwise_channel_t *)(const void *)next_channel;
                 if (d->row_3x3) {
                     d->row_3x3(plane + offsets[0], plane + offsets[1], plane + offsets[2], channel,
-                               to, shape->output_w, shape->output_c);
+                               to, shape->output_w, shape->output_c, 2 * d->plane, together);
                 } else {
                     row_any(d, plane, offsets, channel, to);
                 }
@@ -200,6 +186,14 @@ void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, co
     }
     d.row = ((d.row > shape->pad_left ? d.row : shape->pad_left) + 1) & ~1;
     d.plane = d.ring * d.row;
+    d.left_words = shape->pad_left / 2;
+    d.left = shape->pad_left & 1;
+    const int32_t room = d.row - 2 * (d.left_words + d.left);
+    const int32_t pixels = shape->input_w - d.left < room ? shape->input_w - d.left : room;
+    d.twos = pixels / 2;
+    d.right = pixels & 1;
+    d.right_words = room / 2 - d.twos - d.right;
+    d.padding = (int32_t)((uint32_t)(header->input_zero_point & 0xFF) * 0x01010101u);
     const int8_t *record = (const int8_t *)(header + 1);
     for (int32_t c = 0; c < shape->input_c; c += GROUP) {
         const int32_t channels = shape->input_c - c < GROUP ? shape->input_c - c : GROUP;

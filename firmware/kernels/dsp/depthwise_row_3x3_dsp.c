@@ -5,7 +5,8 @@
 #if TML_USE_DSP
 
 /* r0-r2 rows, r3 channel, r4-r7 sums, r8 weights (0, 1), r9 weights (1, 2), r10-r12 inputs,
- * lr output; on the stack the outputs that are left. Of a kernel row, one output takes a dual
+ * lr output; on the stack 0 the channel's rows, 12 the outputs that are left, from 52 on the
+ * arguments. Of a kernel row, one output takes a dual
  * multiplication and a single one.
  * Four outputs take 72 instructions with stride 1: 18 each, 2 for each of nine taps. */
 
@@ -77,46 +78,64 @@
     ".thumb_func\n"                                                                                \
     name ":\n"                                                                                     \
     "push {r4-r11, lr}\n"                                                                          \
-    "ldr lr, [sp, #36]\n"                                                                          \
-    "ldr r8, [sp, #40]\n"                                                                          \
+    "sub sp, sp, #16\n"                                                                            \
+    "0:\n"                                                                                         \
+    "stm sp, {r0, r1, r2}\n"                                                                       \
+    "ldr lr, [sp, #52]\n"                                                                          \
+    "ldr r8, [sp, #56]\n"                                                                          \
     "subs r8, r8, #4\n"                                                                            \
     "blt 2f\n"                                                                                     \
     "1:\n"                                                                                         \
-    "str r8, [sp, #40]\n"                                                                          \
+    "str r8, [sp, #12]\n"                                                                          \
     "ldr r7, [r3]\n"                                                                               \
     FOUR("r0", "0", "r7", "r7", "r7", "r7")                                                        \
     FOUR("r1", "1", "r4", "r5", "r6", "r7")                                                        \
     FOUR("r2", "2", "r4", "r5", "r6", "r7")                                                        \
     "ldrd r8, r9, [r3, #4]\n"                                                                      \
     "ldr r10, [r3, #12]\n"                                                                         \
-    "ldr r12, [sp, #44]\n"                                                                         \
+    "ldr r12, [sp, #60]\n"                                                                         \
     REQUANTISE("r4") STORE("r4")                                                                   \
     REQUANTISE("r5") STORE("r5")                                                                   \
     REQUANTISE("r6") STORE("r6")                                                                   \
     REQUANTISE("r7") STORE("r7")                                                                   \
-    "ldr r8, [sp, #40]\n"                                                                          \
+    "ldr r8, [sp, #12]\n"                                                                          \
     "subs r8, r8, #4\n"                                                                            \
     "bge 1b\n"                                                                                     \
     "2:\n"                                                                                         \
     "adds r8, r8, #4\n"                                                                            \
     "beq 4f\n"                                                                                     \
     "3:\n"                                                                                         \
-    "str r8, [sp, #40]\n"                                                                          \
+    "str r8, [sp, #12]\n"                                                                          \
     "ldr r5, [r3]\n"                                                                               \
     TWO("r0", "0", "r5", "r5")                                                                     \
     TWO("r1", "1", "r4", "r5")                                                                     \
     TWO("r2", "2", "r4", "r5")                                                                     \
     "ldrd r8, r9, [r3, #4]\n"                                                                      \
     "ldr r10, [r3, #12]\n"                                                                         \
-    "ldr r12, [sp, #44]\n"                                                                         \
+    "ldr r12, [sp, #60]\n"                                                                         \
     REQUANTISE("r4") STORE("r4")                                                                   \
     REQUANTISE("r5")                                                                               \
-    "ldr r8, [sp, #40]\n"                                                                          \
+    "ldr r8, [sp, #12]\n"                                                                          \
     "subs r8, r8, #2\n"                                                                            \
     "blt 4f\n"                                                                                     \
     STORE("r5")                                                                                    \
     "bne 3b\n"                                                                                     \
     "4:\n"                                                                                         \
+    "ldrd r8, r9, [sp, #64]\n"                                                                     \
+    "subs r9, r9, #1\n"                                                                            \
+    "beq 5f\n"                                                                                     \
+    "str r9, [sp, #68]\n"                                                                          \
+    "ldm sp, {r0, r1, r2}\n"                                                                       \
+    "add r0, r0, r8\n"                                                                             \
+    "add r1, r1, r8\n"                                                                             \
+    "add r2, r2, r8\n"                                                                             \
+    "add r3, r3, #40\n"                                                                            \
+    "ldr lr, [sp, #52]\n"                                                                          \
+    "add lr, lr, #1\n"                                                                             \
+    "str lr, [sp, #52]\n"                                                                          \
+    "b 0b\n"                                                                                       \
+    "5:\n"                                                                                         \
+    "add sp, sp, #16\n"                                                                            \
     "pop {r4-r11, pc}\n"                                                                           \
     ".size " name ", . - " name "\n"
 
@@ -127,32 +146,37 @@ __asm(".syntax unified\n.thumb\n"
 
 #else
 
-static void row_3x3(const int16_t *const rows[3], const depthwise_channel_t *channel,
-                    int8_t *output, int32_t count, int32_t step, int32_t stride) {
-    const pair_t *weights = (const pair_t *)(channel + 1);
-    for (int32_t x = 0; x < count; ++x, output += step) {
-        int32_t sum = channel->bias;
-        for (int i = 0; i < 3; ++i) {
-            const int16_t *from = rows[i] + stride * x;
-            sum = dual_multiply(load_word(from), weights[2 * i], sum);
-            sum = multiply_low_high(from[2], weights[2 * i + 1], sum);
+static void rows_3x3(const int16_t *const rows[3], const depthwise_channel_t *channel,
+                     int8_t *output, int32_t count, int32_t step, int32_t plane, int32_t channels,
+                     int32_t stride) {
+    for (int32_t c = 0; c < channels; ++c, ++output) {
+        const pair_t *weights = (const pair_t *)(channel + 1);
+        for (int32_t x = 0; x < count; ++x) {
+            int32_t sum = channel->bias;
+            for (int i = 0; i < 3; ++i) {
+                const int16_t *from = rows[i] + c * (plane / 2) + stride * x;
+                sum = dual_multiply(load_word(from), weights[2 * i], sum);
+                sum = multiply_low_high(from[2], weights[2 * i + 1], sum);
+            }
+            output[x * step] =
+                (int8_t)requantised(sum, channel->multiplier, channel->shift, channel->constant);
         }
-        *output = (int8_t)requantised(sum, channel->multiplier, channel->shift, channel->constant);
+        channel = (const depthwise_channel_t *)(const void *)(weights + 6);
     }
 }
 
 void tml_dsp_depthwise_row_3x3_1(const int16_t *row0, const int16_t *row1, const int16_t *row2,
                                  const depthwise_channel_t *channel, int8_t *output, int32_t count,
-                                 int32_t step) {
+                                 int32_t step, int32_t plane, int32_t channels) {
     const int16_t *const rows[3] = {row0, row1, row2};
-    row_3x3(rows, channel, output, count, step, 1);
+    rows_3x3(rows, channel, output, count, step, plane, channels, 1);
 }
 
 void tml_dsp_depthwise_row_3x3_2(const int16_t *row0, const int16_t *row1, const int16_t *row2,
                                  const depthwise_channel_t *channel, int8_t *output, int32_t count,
-                                 int32_t step) {
+                                 int32_t step, int32_t plane, int32_t channels) {
     const int16_t *const rows[3] = {row0, row1, row2};
-    row_3x3(rows, channel, output, count, step, 2);
+    rows_3x3(rows, channel, output, count, step, plane, channels, 2);
 }
 
 #endif
