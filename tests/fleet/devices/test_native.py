@@ -129,6 +129,31 @@ def test_a_process_killed_in_mid_download_goes_on(server: Server, start: Start):
     end(process)
 
 
+def test_a_job_sent_while_the_device_is_away_waits_for_it(server: Server, start: Start):
+    process = start(["one"])
+    server.wait("hello", lambda: bool(server.of(m.Hello)))
+    process.kill()
+    process.wait()
+    server.install("one", 1, make_release(7, 5, "host"))
+    process = start(["one"])
+    server.wait_state("one", 1, m.JobState.CONFIRMED)
+    end(process)
+
+
+def test_a_packet_larger_than_the_device_announced_never_reaches_it(server: Server, start: Start):
+    process = start(["one"])
+    server.wait("hello", lambda: bool(server.of(m.Hello)))
+    hello = server.of(m.Hello)[0]
+    assert isinstance(hello, m.Hello)
+    data = bytes(hello.packet_bytes)
+    reply = m.BlobReply(blob=bytes(8), offset=0, reason=m.Reason.OK, data=data)
+    server.send("one", "blob", reply)
+    server.send("one", "rpc", m.RpcRequest(call=9, command=m.RpcCommand.PING))
+    server.wait("an answer", lambda: bool(server.of(m.RpcReply)))
+    assert len(server.of(m.Hello)) == 1  # the connection held
+    end(process)
+
+
 def test_connections_that_break_cost_nothing(server: Server, start: Start):
     names = [f"dev-{i}" for i in range(20)]
     process = start(names, "--cut-percent", "40")
