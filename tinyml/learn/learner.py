@@ -129,6 +129,12 @@ def make_learner(
     if cut.backbone:
         if quantised is None:
             raise LearnError("layers before the first trained one need the int8 graph")
+        if quantised.variables:
+            raise LearnError(
+                f"'{float_graph.name}' keeps state from one sample to the next, which the work "
+                "memory of a learner does not",
+                "Train networks without state.",
+            )
         if options.standardise is not Standardise.OFF:
             raise LearnError(
                 "standardisation on the device needs a network that learns from its input on",
