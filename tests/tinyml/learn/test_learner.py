@@ -191,3 +191,11 @@ def test_structure_decides_the_abi():
 def test_random_networks_have_every_kind_of_layer():
     kinds = {n.op.kind for s in range(12) for n in random_graph(s, "residual").nodes}
     assert {"conv2d", "add", "fully_connected", "reshape"} <= kinds
+
+
+def test_a_backbone_with_state_is_refused():
+    graph = conv_net()
+    stateful = graph.copy()
+    stateful.variables = {"held": np.zeros(3, np.int8)}
+    with pytest.raises(LearnError, match="keeps state"):
+        make_learner(graph, LearnOptions("head"), stateful)
