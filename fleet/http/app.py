@@ -65,6 +65,8 @@ def create_app(
     async def guard(
         request: Request, proceed: Callable[[Request], Awaitable[Response]]
     ) -> Response:
+        if "transfer-encoding" in request.headers:
+            return JSONResponse({"error": "a body needs its Content-Length"}, 411)
         length = request.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > MAX_BODY:
             return JSONResponse({"error": f"a body has at most {MAX_BODY} bytes"}, 413)

@@ -85,6 +85,8 @@ def test_bad_requests_get_one_clear_error(api, method, path, body, status):
 def test_bodies_have_a_limit(api):
     answer = api.post("/api/v1/devices", content=b"x" * (2 << 20))
     assert answer.status_code == 413
+    endless = api.post("/api/v1/devices", content=iter([b"x"]))
+    assert endless.status_code == 411
 
 
 def test_health_and_metrics(api, plain_home):
