@@ -151,6 +151,14 @@ def export(
         Path | None,
         typer.Option(help="Compile weights that devices trained: float32 as `fleet train` saves."),
     ] = None,
+    patches: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Make the first layers in so many patches of columns, where that saves RAM; "
+            "seams are computed twice, and the report says what it costs.",
+        ),
+    ] = 1,
     keep_channels: Annotated[
         bool,
         typer.Option(
@@ -213,7 +221,7 @@ def export(
                 "--learned needs the --learn options that the weights were trained with"
             )
         taken = Learned(asked, read_vector(learned))
-    code = CodeOptions(keep_channels or learn is not None, taken)
+    code = CodeOptions(keep_channels or learn is not None, taken, patches)
     with _bars(as_json) as progress:
         if dry_run:
             few = samples.take(16) if samples else None

@@ -69,10 +69,13 @@ class CodeOptions:
         keep_channels: keeps channels that these weights make constant, so that weights trained
             later fit the same code.
         learned: weights that devices trained take the place of the source's.
+        patches: in how many patches of columns the first layers are made, where that makes the
+            arena smaller; their seams are computed twice.
     """
 
     keep_channels: bool = False
     learned: Learned | None = None
+    patches: int = 1
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ def compile_model(
         feeds = calibration.fit(float_graph)
         quantised = choose(float_graph, feeds, options or QuantiseOptions(), progress)
         graph = quantised.graph
-    c_graph = attach_scaling(run_passes(graph, c_passes(keep_channels=code.keep_channels)))
+    c_graph = attach_scaling(
+        run_passes(graph, c_passes(keep_channels=code.keep_channels, patches=code.patches))
+    )
     sizes = [r.bytes for r in target.regions]
     slow = target.slow_weights
     copies = None if slow is None else worth_copying(c_graph, target.isa, slow.copy_bytes)

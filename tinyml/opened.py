@@ -83,7 +83,10 @@ def open_export(folder: Path) -> Export:
     c_feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
     if report.get("scaling") is not None:
         graph.scaling = scaling_from_json(report["scaling"])
-    passes = c_passes(keep_channels=report["model"].get("code", {}).get("keep_channels", False))
+    asked = report["model"].get("code", {})
+    passes = c_passes(
+        keep_channels=asked.get("keep_channels", False), patches=asked.get("patches", 1)
+    )
     c_graph = attach_scaling(run_passes(graph, passes))
     feeds: list[Feed] = [standardised(graph, c_graph, f) for f in c_feeds]
     return Export(report, target, graph, c_graph, feeds, c_feeds)

@@ -19,6 +19,7 @@ from tinyml.passes.manager import Pass, run_passes
 from tinyml.passes.mark_statistics import MarkStatistics
 from tinyml.passes.order_nodes import OrderNodes
 from tinyml.passes.prune_channels import PruneChannels
+from tinyml.passes.split_patches import SplitPatches
 
 # On the float graph, before calibration.
 FLOAT_PASSES: tuple[Pass, ...] = (
@@ -45,9 +46,15 @@ C_PASSES: tuple[Pass, ...] = (
 )
 
 
-def c_passes(*, keep_channels: bool = False) -> tuple[Pass, ...]:
-    """`C_PASSES`, or those of them whose result does not depend on the weights' values."""
-    return tuple(p for p in C_PASSES if not (keep_channels and isinstance(p, PruneChannels)))
+def c_passes(*, keep_channels: bool = False, patches: int = 1) -> tuple[Pass, ...]:
+    """`C_PASSES` as asked for.
+
+    Args:
+        keep_channels: leaves out the pass whose result depends on the weights' values.
+        patches: of the first layers; 1 for none.
+    """
+    chosen = [p for p in C_PASSES if not (keep_channels and isinstance(p, PruneChannels))]
+    return (*chosen, SplitPatches(patches)) if patches > 1 else tuple(chosen)
 
 
 __all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "attach_scaling", "c_passes", "run_passes"]

@@ -24,6 +24,7 @@ from tinyml.ops import (
     Norm,
     Pad,
     SequenceConv,
+    Slice,
     Softmax,
     Table,
     Unary,
@@ -98,6 +99,8 @@ def row_rule(graph: Graph, node: Node) -> RowRule | None:
     if isinstance(node.op, Attention):
         # Queries come one by one; every one of them looks at all keys.
         return RowRule(row_count(out), (RowWindow(), None, None))
+    if isinstance(node.op, Slice):
+        return _sliced(node.op, ins, out)
     if isinstance(node.op, POINTWISE):
         return _pointwise(node.op, ins, out)
     return None
@@ -108,6 +111,14 @@ def _reaches_every_row(rule: RowRule, ins: Sequence[Tensor]) -> bool:
     window, rows = rule.windows[0], row_count(ins[0])
     assert window is not None
     return all(window.low(y) < window.high(y, rows) for y in range(rule.rows))
+
+
+def _sliced(op: Slice, ins: Sequence[Tensor], out: Tensor) -> RowRule | None:
+    """A slice that leaves rows whole."""
+    axis = row_axis(out)
+    assert axis is not None
+    same = len(ins[0].shape) == len(out.shape) and ins[0].shape[axis] == out.shape[axis]
+    return RowRule(row_count(out), (RowWindow(),)) if same else None
 
 
 def _pointwise(op: Operator, ins: Sequence[Tensor], out: Tensor) -> RowRule | None:
@@ -159,7 +170,8 @@ def row_form(graph: Graph, node: Node, rule: RowRule, y: int) -> RowForm:
             bottom = window.extent - top - (high - low)
             padding = (top, bottom, *op.window.padding[2:])
             op = replace(op, window=replace(op.window, padding=padding))
-    return RowForm(op, tuple(ins), _cut(graph.out(node), 1))
+    out = _cut(graph.out(node), 1)
+    return RowForm(replace(op, size=out.shape) if isinstance(op, Slice) else op, tuple(ins), out)
 
 
 def row_scratch(graph: Graph, node: Node, rule: RowRule | None, isa: str) -> int:

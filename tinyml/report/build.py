@@ -55,6 +55,7 @@ def build_report(
             "provenance": source.provenance,
             "parameters": parameters(compiled.float_graph or graph),
             "macs": sum(graph.macs(n) for n in graph.nodes),
+            "c_macs": sum(compiled.c_graph.macs(n) for n in compiled.c_graph.nodes),
             "abi": f"{compiled.c_model.abi:016x}",
             "code": asdict(compiled.code),
         },

@@ -32,6 +32,11 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     parts = f"arena {memory['arena']:,} B" + (f", stack {stack:,} B" if stack else "")
     facts.add_row("RAM", _used(memory["ram"], target["ram_bytes"]), parts)
     facts.add_row("", "", plan_text(memory))
+    asked = model["code"]["patches"]
+    if asked > 1:
+        more = 100 * (model["c_macs"] / max(model["macs"], 1) - 1)
+        cost = f"{more:+.1f} % MACs" if model["c_macs"] > model["macs"] else "none made: no saving"
+        facts.add_row("Patches", f"{asked}", cost)
     if report["instructions"] is not None:
         per_mac = report["instructions"] / max(model["macs"], 1)
         facts.add_row(

@@ -33,13 +33,15 @@ from tinyml.ops import (
     Transpose,
     Window,
 )
-from tinyml.passes import run_passes
+from tinyml.passes import run_passes, split_patches
 from tinyml.passes.collapse_tables import CollapseTables
 from tinyml.passes.drop_identities import DropIdentities
 from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.intervals import intervals
 from tinyml.passes.order_nodes import OrderNodes, peak
 from tinyml.passes.prune_channels import PruneChannels
+from tinyml.passes.split_patches import SplitPatches
+from tinyml.plan import plan_memory
 
 POINT, SAME = Window((1, 1)), Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
 
@@ -253,3 +255,39 @@ def test_no_order_is_better(graph):
     after = run_passes(graph, [OrderNodes()])
     if len(graph.nodes) <= 6:
         assert peak(after) == min(peak(graph, nodes) for nodes in orders(graph))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 999), patches=st.integers(2, 4))
+def test_patches_change_no_output(seed, patches):
+    rng = np.random.default_rng(seed)
+    net = Net(seed, (1, 6, int(rng.integers(5, 14)), 3))
+    x = "x"
+    for _ in range(int(rng.integers(1, 4))):
+        width = net.graph.tensors[x].shape[2]
+        k = int(rng.integers(1, min(3, width) + 1))
+        pads = (1, 1, int(rng.integers(0, k)), int(rng.integers(0, k)))
+        window = Window((3, k), (1, int(rng.integers(1, 3))), (1, 1), pads)
+        x = net.depthwise(x, window) if rng.random() < 0.5 else net.conv(x, 5, window)
+    net.graph.outputs = [net.apply(Mean(), x)]
+    stage = split_patches._stage(net.graph)
+    for depth in range(1, len(stage) + 1):
+        if net.graph.out(stage[depth - 1]).shape[2] < patches:
+            break
+        split = split_patches._split(net.graph, stage[:depth], patches)
+        split.check()
+        assert_equal_on_many(net.graph, split)
+
+
+def test_patches_are_made_where_they_make_the_arena_smaller():
+    net = Net(1, (1, 16, 48, 1))
+    a = net.conv("x", 16, SAME)
+    b = net.conv(a, 16, SAME)
+    graph = net.done(net.apply(Mean(), net.conv(b, 2, Window((3, 3), (3, 3)))))
+    before = plan_memory(graph).arena_bytes
+    after = run_passes(graph, [SplitPatches(4)])
+    assert plan_memory(after).arena_bytes < before
+    assert sum(after.macs(n) for n in after.nodes) > sum(graph.macs(n) for n in graph.nodes)
+    small = Net(1, (1, 4, 4, 2))
+    tiny = small.done(small.apply(Mean(), small.conv("x", 2, POINT)))
+    assert len(run_passes(tiny, [SplitPatches(2)]).nodes) == len(tiny.nodes)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class CEmitter:
         self._node = 0
         self._shape_names: dict[str, str] = {}
         self._pointers: Mapping[str, str] = {}
-        self._stored: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._stored: dict[tuple[Hashable, ...], tuple[int, bytes]] = {}
+        self._key: tuple[Hashable, ...] = (0,)
         self._parts = 0
         self._copied = {i: size for g in plan.groups for i, size in g.copies.items()}
         self._copies: list[str] = []
@@ -45,15 +46,22 @@ class CEmitter:
         """The instruction set without what is said of pruned layers, one of `kernels.ISAS`."""
         return self.isa.partition("/")[0]
 
-    def begin(self, node: int, pointers: Mapping[str, str] | None = None) -> None:
+    def begin(
+        self,
+        node: int,
+        pointers: Mapping[str, str] | None = None,
+        constants: Sequence[str] = (),
+    ) -> None:
         """Names the node whose statements follow.
 
         Args:
             node: its index. A node may begin again, for other rows: what it stores in the blob
                 is stored once.
             pointers: expressions that stand for activations whose place changes by row.
+            constants: names of the constants it reads; nodes that read the same store them once.
         """
         self._node = node
+        self._key = (tuple(constants) or node,)
         self._pointers = pointers or {}
         self._parts = 0
 
@@ -101,7 +109,7 @@ class CEmitter:
 
     def _store(self, data: bytes) -> int:
         """The offset of bytes in the blob: new ones, or those of this node's other rows."""
-        key = (self._node, self._parts)
+        key = (*self._key, self._parts)
         self._parts += 1
         offset, known = self._stored.get(key, (0, None))
         if known != data:

@@ -98,7 +98,8 @@ class _Rows:
             for (n, name), variable in self.variables.items()
             if n == index
         }
-        self.emitter.begin(index, pointers)
+        constants = [t.name for t in self.graph.ins(node) if t.is_constant]
+        self.emitter.begin(index, pointers, constants)
         start = len(self.emitter.statements)
         form.op.to_c(self.emitter, form.ins, form.out)
         made = self.emitter.statements[start:]

@@ -92,7 +92,7 @@ def _memories(extra: Mapping[str, int]) -> list[str]:
 def _whole(emitter: CEmitter, graph: Graph, index: int) -> list[str]:
     node = graph.nodes[index]
     out = graph.out(node)
-    emitter.begin(index)
+    emitter.begin(index, constants=[t.name for t in graph.ins(node) if t.is_constant])
     start = len(emitter.statements)
     node.op.to_c(emitter, graph.ins(node), out)
     lines = [f"    {s}" for s in (*emitter.take_copies(), *emitter.statements[start:])]
