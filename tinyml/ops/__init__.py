@@ -28,6 +28,7 @@ from tinyml.ops.svdf import Svdf
 from tinyml.ops.table import Table
 from tinyml.ops.unary import (
     Abs,
+    Elu,
     HardSwish,
     LeakyRelu,
     Logistic,
@@ -53,6 +54,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Div",
     "FloatOnly",
+    "Elu",
     "FullyConnected",
     "Gather",
     "Gelu",

@@ -352,6 +352,26 @@ def _doubling_high_multiply16(a: Int64, b: int) -> Int64:
 
 
 @dataclass(frozen=True)
+class Elu(Unary):
+    """x where positive, exp(x) - 1 elsewhere. Source: TFLite-Micro elu.cc, a table made in single
+    precision."""
+
+    kind: ClassVar[str] = "elu"
+    tflite_name: ClassVar[str] = "ELU"
+    onnx_name: ClassVar[str] = "Elu"
+
+    def run_float(self, inputs: Sequence[Array]) -> Array:
+        x = inputs[0]
+        return np.asarray(np.where(x < 0, np.expm1(np.minimum(x, 0)), x), np.float32)
+
+    def map_int8(self, x: Int64, source: Quantisation, target: Quantisation) -> Array:
+        real = np.float32(source.s) * (x - source.z).astype(np.float32)
+        scaled = self.run_float([real]) * (np.float32(1) / np.float32(target.s))
+        rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled))
+        return clamp_int8(rounded + target.z)
+
+
+@dataclass(frozen=True)
 class Requantise(Unary):
     """The same reals on another grid, int8 or int16 on either side.
 

@@ -25,6 +25,7 @@ from tinyml.ops import (
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    Elu,
     FullyConnected,
     Gather,
     HardSwish,
@@ -62,6 +63,7 @@ from tinyml.ops.lstm import (
     TFLITE_WEIGHTS,
 )
 
+Picks = list[tuple[int, list[int]]]
 _TANH = int(schema.ActivationFunctionType.TANH)
 _Function = Callable[[Reader, StoredOperator], None]
 _ACTIVATION_NAMES = {
@@ -388,6 +390,7 @@ def _unary(op: Operator) -> _Function:
 translates("HARD_SWISH", 1)(_unary(HardSwish()))
 translates("LOGISTIC", 1)(_unary(Logistic()))
 translates("ABS", 1)(_unary(Abs()))
+translates("ELU", 1)(_unary(Elu()))
 translates("RSQRT", 1)(_unary(Rsqrt()))
 
 
@@ -691,6 +694,77 @@ def _move_pixels(
     parts = reader.apply_between(Reshape(split), [x], x)
     moved = reader.apply_between(Transpose((0, 2, 1, 3)), [parts], x)
     reader.apply(Reshape(reader.output(operator).shape), [moved], operator)
+
+
+# What only picks elements: one gather by constant positions for each axis.
+
+
+def _pick(reader: Reader, operator: StoredOperator, x: Tensor, wanted: Picks) -> None:
+    """The elements at some positions of each axis, given as (axis, positions)."""
+    out = reader.output(operator)
+    for count, (axis, positions) in enumerate(wanted, 1):
+        if any(not 0 <= p < x.shape[axis] for p in positions):
+            raise Unsupported(f"positions outside axis {axis} of {x.shape}")
+        ids = np.array(positions, np.int32)
+        name = f"{out.name}_axis_{axis}"
+        constant = reader.add_constant(Tensor(name, ids.shape, DType.INT32, None, ids))
+        if count == len(wanted):
+            reader.apply(Gather(axis), [x, constant], operator)
+        else:
+            x = reader.apply_between(Gather(axis), [x, constant], x)
+
+
+@translates("RESIZE_NEAREST_NEIGHBOR", 2, options="ResizeNearestNeighborOptions")
+def _resize_nearest(reader: Reader, operator: StoredOperator) -> None:
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    sizes = _image(x)
+    if len(out.shape) != 4 or reader.constant(operator, 1, DType.INT32) != out.shape[1:3]:
+        raise Unsupported(f"the output is declared as {out.shape}")
+    aligned, halves = (operator.options.boolean(f) for f in ("AlignCorners", "HalfPixelCenters"))
+    wanted = [
+        (axis, _nearest(sizes[axis - 1], out.shape[axis], aligned=aligned, halves=halves))
+        for axis in (1, 2)
+    ]
+    _pick(reader, operator, x, wanted)
+
+
+def _nearest(size: int, wanted: int, *, aligned: bool, halves: bool) -> list[int]:
+    """The source of each output position (TFLite GetNearestNeighbor, in single precision)."""
+    corners = aligned and wanted > 1
+    scale = (
+        np.float32(size - 1) / np.float32(wanted - 1)
+        if corners
+        else (np.float32(size) / np.float32(wanted))
+    )
+    at = (np.arange(wanted, dtype=np.float32) + np.float32(0.5 if halves else 0)) * scale
+    nearest = np.floor(at + np.float32(0.5)) if aligned else np.floor(at)
+    return [int(v) for v in np.clip(nearest, 0, size - 1)]
+
+
+@translates("MIRROR_PAD", 2, options="MirrorPadOptions")
+def _mirror_pad(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    # REFLECT leaves the border out of the mirror, SYMMETRIC repeats it.
+    mode = "symmetric" if operator.options.integer("Mode") else "reflect"
+    wanted = []
+    for axis, (before, after) in enumerate(_pad_widths(reader, operator, len(x.shape))):
+        if max(before, after) > x.shape[axis] - (mode == "reflect"):
+            raise Unsupported(f"a mirror of {before} and {after} elements of {x.shape[axis]}")
+        if before or after:
+            line = np.pad(np.arange(x.shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
+            wanted.append((axis, [int(v) for v in line]))
+    _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
+
+
+@translates("BROADCAST_TO", 2)
+def _broadcast_to(reader: Reader, operator: StoredOperator) -> None:
+    out = reader.output(operator)
+    x = _with_rank(reader, reader.tensor(operator.inputs[0]), len(out.shape))
+    grown = [a for a, d in enumerate(out.shape) if x.shape[a] != d]
+    if any(x.shape[a] != 1 for a in grown):
+        raise Unsupported(f"{x.shape} to {out.shape}")
+    wanted = [(a, [0] * out.shape[a]) for a in grown]
+    _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
 
 
 # State.

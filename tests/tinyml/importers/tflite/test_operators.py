@@ -108,6 +108,13 @@ def pad():
     return file("PAD", [IMAGE, pads], int8("y", (1, 10, 7, 7)), "PadOptions")
 
 
+def mirror(mode):
+    pads = replace(ints("pads", 0, 0, 2, 1, 0, 1, 0, 3), shape=(4, 2))
+    pads = replace(pads, data=pads.values.reshape(4, 2))
+    return file("MIRROR_PAD", [IMAGE, pads], int8("y", (1, 10, 7, 7)), "MirrorPadOptions",
+                mode=mode)  # fmt: skip
+
+
 def reshape(*given, **fields):
     options = "ReshapeOptions" if fields else None
     return file("RESHAPE", [IMAGE, *given], int8("y", (1, 168)), options, **fields)
@@ -202,6 +209,20 @@ FILES = {
                            "SpaceToDepthOptions", blockSize=2),
     "depth to space": file("DEPTH_TO_SPACE", [int8("x", (1, 2, 3, 8))], int8("y", (1, 4, 6, 2)),
                            "DepthToSpaceOptions", blockSize=2),
+    "elu": unary("ELU", 0.03, -80),
+    "resize nearest": file(
+        "RESIZE_NEAREST_NEIGHBOR", [IMAGE, ints("size", 14, 4)], int8("y", (1, 14, 4, 4)),
+        "ResizeNearestNeighborOptions"),
+    "resize nearest, half pixels": file(
+        "RESIZE_NEAREST_NEIGHBOR", [IMAGE, ints("size", 5, 13)], int8("y", (1, 5, 13, 4)),
+        "ResizeNearestNeighborOptions", halfPixelCenters=True),
+    "resize nearest, corners": file(
+        "RESIZE_NEAREST_NEIGHBOR", [IMAGE, ints("size", 5, 13)], int8("y", (1, 5, 13, 4)),
+        "ResizeNearestNeighborOptions", alignCorners=True),
+    "mirror pad": mirror(schema.MirrorPadMode.REFLECT),
+    "mirror pad symmetric": mirror(schema.MirrorPadMode.SYMMETRIC),
+    "broadcast to": file("BROADCAST_TO", [int8("x", (6, 1)), ints("shape", 2, 6, 4)],
+                         int8("y", (2, 6, 4)), "BroadcastToOptions"),
     "quantize to int16": file("QUANTIZE", [IMAGE], wide("y", (1, 7, 6, 4), 0.0002)),
     "softmax to int16": file(
         "SOFTMAX", [int8("x", (3, 20))],
