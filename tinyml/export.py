@@ -220,9 +220,12 @@ def _write_and_verify(
     work: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    tflite, onnx = write_tflite(made.graph), write_onnx(made.graph)
+    tflite = write_tflite(made.graph)
     (work / "model.tflite").write_bytes(tflite)
-    (work / "model.onnx").write_bytes(onnx)
+    # ONNX has nothing that keeps state between runs.
+    onnx = None if made.graph.variables else write_onnx(made.graph)
+    if onnx is not None:
+        (work / "model.onnx").write_bytes(onnx)
     write_c_folder(made.c_model, made.graph.name, work / "c")
 
     real = (test or calibration or random_samples(made.graph, RANDOM_SAMPLES)).take(
@@ -357,7 +360,7 @@ def verify_export(folder: Path, progress: Progress = silent) -> tuple[dict[str, 
         for f, e in zip(opened.c_feeds, expected, strict=True)
     ]
     tflite = (folder / "model.tflite").read_bytes()
-    onnx = (folder / "model.onnx").read_bytes()
+    onnx = None if opened.graph.variables else (folder / "model.onnx").read_bytes()
     checks = verify_interpreters(opened.graph, tflite, onnx, opened.feeds, expected, progress)
     with tempfile.TemporaryDirectory(prefix="tinyml-build-") as build:
         for board in boards(opened.target):

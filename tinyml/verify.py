@@ -125,19 +125,27 @@ def reference_outputs(
 def verify_interpreters(
     graph: Graph,
     tflite: bytes,
-    onnx: bytes,
+    onnx: bytes | None,
     feeds: Sequence[Feed],
     expected: Sequence[Sequence[Array]],
     progress: Progress = silent,
 ) -> list[Check]:
     """Compares TFLite-Micro, LiteRT and onnxruntime with the reference.
 
+    Args:
+        onnx: None for a model that keeps state, which ONNX cannot.
+
     Raises:
         VerificationError: naming the runtime, the sample and the first operator that differs.
     """
-    return [
+    checks = [
         verify_tflite_micro(graph, tflite, feeds, expected, progress),
         _check_litert(graph, tflite, feeds[:LAYER_SAMPLES], progress),
+    ]
+    if onnx is None:
+        return checks
+    return [
+        *checks,
         *_check_onnx(graph, onnx, feeds, expected, progress, optimise=True),
         *_check_onnx(graph, onnx, feeds, expected, progress, optimise=False),
     ]
