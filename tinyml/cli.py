@@ -200,10 +200,10 @@ def export(
             rate,
         )
     samples = open_samples(calibration, model, "calibration", weights)
-    source = open_source(model, samples.shapes if samples else None, weights)
+    source = open_source(model, samples.shapes if samples else None, weights, samples)
     if source.needs_calibration:
         samples = need_samples(samples, model)
-    elif calibration is not None:
+    elif calibration is not None and not source.uses_calibration:
         raise CalibrationError(
             f"'{model}' is int8 already: its ranges are fixed", "Leave --calibration out."
         )

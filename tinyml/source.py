@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyml.errors import CalibrationError, DatasetError, ImportModelError
+from tinyml.importers.keras import is_keras, keras_to_tflite
 from tinyml.importers.names import identifier
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
@@ -31,6 +32,7 @@ class Source:
         provenance: facts for the report: architecture, weights, data, licence.
         int8: the graph of an int8 model, whose integers are kept as they are.
         tflite: the user's own int8 file, which the outputs must equal under TFLite-Micro.
+        uses_calibration: whether samples have chosen the integers of the int8 model.
     """
 
     spec: str
@@ -39,6 +41,7 @@ class Source:
     provenance: dict[str, str]
     int8: Graph | None = None
     tflite: bytes | None = None
+    uses_calibration: bool = False
 
     @property
     def needs_calibration(self) -> bool:
@@ -47,15 +50,20 @@ class Source:
 
 
 def open_source(
-    spec: str, shapes: Sequence[Sequence[int]] | None, weights: Path | None = None
+    spec: str,
+    shapes: Sequence[Sequence[int]] | None,
+    weights: Path | None = None,
+    samples: Samples | None = None,
 ) -> Source:
     """Reads a model.
 
     Args:
-        spec: FILE.onnx, FILE.tflite (int8), FILE.py:NAME, FILE.pt2 or zoo:NAME.
+        spec: FILE.onnx, FILE.tflite (int8), FILE.keras, a SavedModel folder, FILE.py:NAME,
+            FILE.pt2 or zoo:NAME.
         shapes: input shapes with batch size 1, which PyTorch models need; usually those of the
             calibration samples.
         weights: the user's weights for a zoo model.
+        samples: calibration samples, which TensorFlow needs to quantise its models.
 
     Raises:
         ImportModelError: nothing there is a model.
@@ -73,6 +81,15 @@ def open_source(
         graph = import_tflite(path)
         provenance = {"file": path.name}
         return Source(spec, graph.name, b"", provenance, graph, path.read_bytes())
+    if is_keras(path):
+        if samples is None:
+            raise ImportModelError(
+                "TensorFlow quantises its models with samples", "Give --calibration FILE.npz."
+            )
+        tflite = keras_to_tflite(path, samples.inputs)
+        facts = {"file": path.name, "quantised by": "TensorFlow's converter"}
+        graph = import_tflite(tflite, path.stem)
+        return Source(spec, graph.name, b"", facts, graph, tflite, uses_calibration=True)
     if path.suffix in (".py", ".pt2"):
         from tinyml.importers.pytorch import load_module, module_to_onnx
 
