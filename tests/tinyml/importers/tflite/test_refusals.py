@@ -167,7 +167,7 @@ REFUSED = {
     "out of order": ("(TANH) reads 'a' before", edited(TWO, swap_operators)),
     "cycle": ("(RELU) reads 'y' before", edited(TWO, cyclic)),
     "written twice": ("'a' is written twice", edited(TWO, written_twice)),
-    "unsupported operator": ("ELU (layer 'y')", unary("ELU", 0.1, 0)),
+    "unsupported operator": ("COS (layer 'y')", unary("COS", 0.1, 0)),
     "custom operator": ("custom operator 'Mine' (layer 'y')", edited(
         unary("CUSTOM", 0.1, 0), lambda m: setattr(m.operatorCodes[0], "customCode", b"Mine"))),
     "unknown operator": ("operator 9999", edited(
