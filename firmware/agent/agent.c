@@ -417,6 +417,7 @@ static void step_connection(tml_agent_t *agent, uint32_t now_ms) {
 static __attribute__((noinline)) void infer(tml_agent_t *agent) {
     const tml_agent_config_t *config = agent->config;
     const tml_model_t *model = config->model;
+    tml_update_reset(&agent->update);
     if (!config->sample(config->context, model, config->arena)) return;
     const uint32_t start_us = config->micros(config->context);
     model->run(config->arena, tml_update_weights(&agent->update));
@@ -490,7 +491,8 @@ uint32_t tml_agent_step(tml_agent_t *agent, uint32_t now_ms) {
     if (trainer && trainer->step(trainer->context, now_ms, config->micros(config->context))) {
         wait = 0;
     }
-    if (config->inference_interval_ms) {
+    /* The self-test has the arena to itself. */
+    if (config->inference_interval_ms && !tml_update_is_busy(&agent->update)) {
         const uint32_t since = now_ms - agent->inference_ms;
         if (since >= config->inference_interval_ms) {
             infer(agent);

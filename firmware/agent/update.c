@@ -45,6 +45,7 @@ static void go_back(tml_update_t *update, tml_reason_t reason) {
     }
     record->previous = TML_FACTORY;
     record->is_trial = 0;
+    update->must_reset = true;
     set_job(update, TML_JOB_STATE_ROLLED_BACK, reason);
     /* When the flash fails here, the next boot decides the same again. */
     tml_journal_save(&update->journal);
@@ -65,6 +66,7 @@ void tml_update_boot(tml_update_t *update, const tml_identity_t *identity, const
     update->model = model;
     update->arena = arena;
     update->since_ms = now_ms;
+    update->must_reset = true;
     if (!tml_journal_load(&update->journal, flash)) return;
     tml_record_t *record = record_of(update);
     if (record->is_trial) {
@@ -93,6 +95,15 @@ void tml_update_boot(tml_update_t *update, const tml_identity_t *identity, const
 const uint8_t *tml_update_weights(const tml_update_t *update) {
     const uint32_t active = update->journal.record.active;
     return active < TML_SLOTS ? slot_data(update, active) : update->model->weights;
+}
+
+static void reset(const tml_update_t *update, const uint8_t *weights) {
+    if (update->model->reset) update->model->reset(update->arena, weights);
+}
+
+void tml_update_reset(tml_update_t *update) {
+    if (update->must_reset) reset(update, tml_update_weights(update));
+    update->must_reset = false;
 }
 
 /* ---- offers */
@@ -291,6 +302,7 @@ static APART void offer_rollback(tml_update_t *update, const tml_job_t *job) {
         record->previous = record->is_trial ? (uint8_t)TML_FACTORY : record->active;
         record->active = wanted;
         record->is_trial = 0;
+        update->must_reset = true;
     }
     set_job(update, TML_JOB_STATE_ROLLED_BACK, TML_REASON_ROLLED_BACK);
     tml_journal_save(&update->journal);
@@ -480,6 +492,8 @@ void tml_update_step(tml_update_t *update, uint32_t now_ms, uint32_t (*micros)(v
         }
         tml_sha256_begin(&update->sha);
         update->golden_next = 0;
+        update->must_reset = true;
+        reset(update, slot_data(update, record->target));
         set_job(update, TML_JOB_STATE_SELF_TESTING, TML_REASON_OK);
         return;
     default:

@@ -35,6 +35,7 @@ typedef struct {
     uint16_t golden_next;
     bool waits;        /* for start_ms */
     bool has_deadline; /* deadline_ms counts */
+    bool must_reset;   /* what the model kept in the arena is another one's: tml_update_reset */
     /* What goes to the server next. */
     bool has_status;
     uint8_t status_state, status_reason;
@@ -48,6 +49,9 @@ void tml_update_boot(tml_update_t *update, const tml_identity_t *identity, const
 
 /* The blob to run. */
 const uint8_t *tml_update_weights(const tml_update_t *update);
+
+/* Before an inference: a model that keeps state in the arena starts anew after another one ran. */
+void tml_update_reset(tml_update_t *update);
 
 /* Verifies what a job asks for and begins it. random is for the start's jitter. */
 void tml_update_offer(tml_update_t *update, const tml_job_t *job, uint32_t now_ms, uint32_t random);
