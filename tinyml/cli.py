@@ -107,7 +107,7 @@ def export(
         typer.Option(help="Held-out inputs, with labels y for accuracy; same forms."),
     ] = None,
     observer: Annotated[
-        str, typer.Option(help="How ranges are chosen: minmax, mse, percentile[:99.99].")
+        str, typer.Option(help="How ranges are chosen: minmax, mse, entropy, percentile[:99.99].")
     ] = "minmax",
     snr: Annotated[
         float | None,

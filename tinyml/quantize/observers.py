@@ -7,6 +7,7 @@ None depends on the order of the samples: a moving average forgets most of the d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,34 +86,95 @@ class MeanSquaredError(Observer):
     """The range whose int8 grid loses least, by search over narrower and narrower ranges.
 
     Args:
-        steps: candidates tried between half and all of the range.
+        steps: candidates tried at each end.
     """
 
     steps: int = 50
 
     def range(self, histogram: Histogram) -> tuple[float, float]:
-        centres = histogram.centres
-        best, best_error = (histogram.low, histogram.high), np.inf
-        for keep in np.linspace(1.0, 0.5, self.steps):
-            low, high = histogram.low * keep, histogram.high * keep
-            grid = affine(low, high)
-            restored = grid.dequantise(grid.quantise(centres))
-            error = float(np.sum(histogram.counts * (centres - restored) ** 2))
-            if error < best_error:
-                best, best_error = (low, high), error
-        return best
+        return _narrowed(histogram, _squared_error, self.steps)
 
 
-OBSERVERS = ("minmax", "percentile", "mse")
+def _squared_error(histogram: Histogram, low: float, high: float) -> float:
+    """The sum of squared errors of int8 over [low, high]."""
+    centres = histogram.centres
+    grid = affine(low, high)
+    restored = grid.dequantise(grid.quantise(centres))
+    return float(np.sum(histogram.counts * (centres - restored) ** 2))
+
+
+@dataclass(frozen=True)
+class Entropy(Observer):
+    """The range whose int8 grid keeps most of the distribution, by Kullback-Leibler divergence.
+
+    What is outside a candidate counts at its ends in the reference but not in the rounded
+    distribution, so that clipping costs as rounding does. Source: Migacz, "8-bit inference with
+    TensorRT", GTC 2017.
+
+    Args:
+        steps: candidates tried at each end.
+    """
+
+    steps: int = 50
+
+    def range(self, histogram: Histogram) -> tuple[float, float]:
+        return _narrowed(histogram, _divergence, self.steps)
+
+
+def _divergence(histogram: Histogram, low: float, high: float) -> float:
+    """Kullback-Leibler divergence in nats of the values rounded to int8 over [low, high] from
+    the values; infinite where the range holds none."""
+    centres, counts = histogram.centres, histogram.counts
+    first, last = np.searchsorted(centres, low), np.searchsorted(centres, high, side="right")
+    inside = counts[first:last].astype(np.float64)
+    if not inside.any():
+        return float("inf")
+    reference = inside.copy()
+    reference[0] += counts[:first].sum()
+    reference[-1] += counts[last:].sum()
+    levels = affine(low, high).quantise(centres[first:last]).astype(np.int64) + 128
+    filled = inside > 0
+    held = np.bincount(levels, inside, 256)
+    bins = np.bincount(levels, filled, 256)
+    rounded = np.where(filled, held[levels] / np.maximum(bins[levels], 1), 0.0)
+    # An end may hold nothing but what was clipped; one value keeps the divergence finite.
+    rounded[(reference > 0) & ~filled] = 1.0
+    seen = reference > 0
+    p, q = reference[seen] / reference.sum(), rounded[seen] / rounded.sum()
+    return float(np.sum(p * np.log(p / q)))
+
+
+def _narrowed(
+    histogram: Histogram, loss: Callable[[Histogram, float, float], float], steps: int
+) -> tuple[float, float]:
+    """The range of least loss between half and all of each end, the upper end first: what one
+    end can spare says nothing about the other (SiLU never falls below -0.279)."""
+    low, high = histogram.low, histogram.high
+    least = loss(histogram, low, high)
+    for keep in np.linspace(1.0, 0.5, steps)[1:]:
+        lost = loss(histogram, histogram.low, histogram.high * keep)
+        if lost < least:
+            high, least = histogram.high * keep, lost
+    for keep in np.linspace(1.0, 0.5, steps)[1:]:
+        lost = loss(histogram, histogram.low * keep, high)
+        if lost < least:
+            low, least = histogram.low * keep, lost
+    return low, high
+
+
+OBSERVERS = ("minmax", "percentile", "mse", "entropy")
 
 
 def observer_named(text: str) -> Observer:
-    """The observer of a command-line value: minmax, mse, percentile or percentile:99.9."""
+    """The observer of a command-line value: minmax, mse, entropy, percentile or
+    percentile:99.9."""
     name, _, parameter = text.partition(":")
     if name == "minmax" and not parameter:
         return MinMax()
     if name == "mse" and not parameter:
         return MeanSquaredError()
+    if name == "entropy" and not parameter:
+        return Entropy()
     if name == "percentile":
         try:
             percent = float(parameter or 99.99)

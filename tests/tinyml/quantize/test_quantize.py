@@ -11,7 +11,14 @@ from tinyml.errors import CalibrationError, QuantisationError
 from tinyml.ir.operator import affine
 from tinyml.ops import Concatenation, Logistic, Relu, Reshape, Softmax
 from tinyml.quantize import calibrate, observer_named, quantise
-from tinyml.quantize.observers import BINS, Histogram, MeanSquaredError, MinMax, Percentile
+from tinyml.quantize.observers import (
+    BINS,
+    Entropy,
+    Histogram,
+    MeanSquaredError,
+    MinMax,
+    Percentile,
+)
 from tinyml.quantize.quantizer import check_finite
 
 
@@ -50,18 +57,43 @@ def test_mse_loses_less_than_minmax_on_outliers():
     assert squared_error(values, chosen) <= squared_error(values, (seen.low, seen.high))
 
 
+def test_entropy_leaves_a_far_outlier_out_and_a_full_range_alone():
+    values = gaussian_with_outlier()
+    low, high = Entropy().range(histogram(values))
+    assert high < 25.0
+    assert histogram(values).outside(low, high) < 1e-4
+    even = histogram(np.random.default_rng(0).uniform(-1, 1, 400_000))
+    assert Entropy().range(even) == (even.low, even.high)
+
+
+@given(
+    values=st.lists(st.floats(-100, 100), min_size=2, max_size=50),
+    exponent=st.integers(-8, 8),
+)
+def test_entropys_choice_scales_with_the_values(values, exponent):
+    array = np.array(values)
+    if array.max() - array.min() < 1e-3:
+        return
+    seen, factor = histogram(array), 2.0**exponent
+    scaled = Histogram(seen.low * factor, seen.high * factor, seen.counts)
+    low, high = Entropy().range(seen)
+    assert Entropy().range(scaled) == pytest.approx((low * factor, high * factor))
+
+
 @given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=50))
 def test_no_observer_leaves_what_was_seen(values):
     array = np.array(values)
     if array.min() == array.max():
         return
     seen = histogram(array)
-    for observer in (MinMax(), Percentile(), MeanSquaredError()):
+    for observer in (MinMax(), Percentile(), MeanSquaredError(), Entropy()):
         low, high = observer.range(seen)
         assert seen.low <= low < high <= seen.high
 
 
-@pytest.mark.parametrize("text", ["ema", "percentile:20", "percentile:x", "minmax:3", ""])
+@pytest.mark.parametrize(
+    "text", ["ema", "percentile:20", "percentile:x", "minmax:3", "entropy:2", ""]
+)
 def test_unknown_observers_are_refused(text):
     with pytest.raises(CalibrationError, match="no observer"):
         observer_named(text)
