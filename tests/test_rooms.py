@@ -72,3 +72,9 @@ def test_every_source_states_its_licence():
     assert len(sources) > 100
     for path in sources:
         assert "SPDX-License-Identifier: Apache-2.0" in path.read_text(encoding="utf-8")[:120], path
+
+
+def test_only_the_federated_room_needs_flower():
+    for path in (ROOT / "fleet").rglob("*.py"):
+        if "federated" not in path.parts:
+            assert not [m for m in imports(path) if m.split(".")[0] == "flwr"], path
