@@ -57,7 +57,10 @@ def build_report(
             "macs": sum(graph.macs(n) for n in graph.nodes),
             "c_macs": sum(compiled.c_graph.macs(n) for n in compiled.c_graph.nodes),
             "abi": f"{compiled.c_model.abi:016x}",
-            "code": {"keep_channels": compiled.code.keep_channels},
+            "code": {
+                "keep_channels": compiled.code.keep_channels,
+                "patches": compiled.code.patches,
+            },
             "learned": compiled.code.learned is not None,
         },
         "target": asdict(target),
