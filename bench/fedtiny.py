@@ -103,10 +103,10 @@ def progressive(layout: Layout, weights: np.ndarray, density: float, seed: int) 
     return FedTiny(layout, mask, EVERY, STOP, seed=seed)
 
 
-def accuracy(
+def train(
     make: Make, density: float, seed: int, rounds: int, epochs: int, batch: int, lr: float
-) -> float:
-    """Held-out accuracy after the rounds."""
+) -> tuple[nn.Sequential, float]:
+    """The network after the rounds, and its held-out accuracy."""
     model = network(seed)
     layout = layout_of(model)
     parts, (x, y) = data(seed)
@@ -123,7 +123,7 @@ def accuracy(
     write_model(model, layout, layout.vector(result.arrays))
     model.eval()
     with torch.no_grad():
-        return float((model(x).argmax(1) == y).float().mean())
+        return model, float((model(x).argmax(1) == y).float().mean())
 
 
 def main() -> None:
@@ -151,8 +151,8 @@ def main() -> None:
         cells = []
         for make in METHODS.values():
             found = [
-                accuracy(make, density, seed, options.rounds, options.epochs, options.batch,
-                         options.lr)
+                train(make, density, seed, options.rounds, options.epochs, options.batch,
+                      options.lr)[1]
                 for seed in range(options.seeds)
             ]  # fmt: skip
             cells.append(f"{np.mean(found):.3f} ({np.std(found):.3f})")
