@@ -163,7 +163,8 @@ def traffic(folder: Path) -> list[dict[str, Any]]:
             after = counters(live)
             rows.append({
                 "method": name, "rounds": told["rounds"], "refused": told["refused"],
-                "up": told["bytes_up"] / told["rounds"], "down": told["bytes_down"] / told["rounds"],
+                "up": told["bytes_up"] / told["rounds"],
+                "down": told["bytes_down"] / told["rounds"],
                 "sent": (after["sent"] - before["sent"]) / told["rounds"],
                 "received": (after["received"] - before["received"]) / told["rounds"],
             })  # fmt: skip
@@ -315,8 +316,8 @@ def document(kept: dict[str, Any]) -> str:
             "## 30 % of devices silent in each round", "",
             f"50 devices in 10 processes; before each round other 3 processes are stopped "
             f"(SIGSTOP). {s['rounds']} of {s['rounds']} rounds of fedavg finished; deadline "
-            f"{s['deadline']:g} s, longest round {s['longest']:.2f} s, {s['seconds']:.0f} s in all. "
-            f"Devices that answered in a round: {low} to {high}, mean {mean:.1f}; {s['left_out']} "
+            f"{s['deadline']:g} s, longest round {s['longest']:.2f} s, {s['seconds']:.0f} s in all."
+            f" Devices that answered in a round: {low} to {high}, mean {mean:.1f}; {s['left_out']} "
             f"were left out with a reason. Loss at the end {s['loss']:.3f}.", "",
         ]  # fmt: skip
     if "sine" in kept:
