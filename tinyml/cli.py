@@ -109,6 +109,12 @@ def export(
     observer: Annotated[
         str, typer.Option(help="How ranges are chosen: minmax, mse, entropy, percentile[:99.99].")
     ] = "minmax",
+    equalise: Annotated[
+        bool, typer.Option(help="Even out channels between layers, exact in float.")
+    ] = False,
+    bias_correction: Annotated[
+        bool, typer.Option(help="Fold the mean error of each layer into its bias.")
+    ] = False,
     snr: Annotated[
         float | None,
         typer.Option(help="Raise layers to int16 until the output reaches this ratio in dB."),
@@ -212,7 +218,7 @@ def export(
         basis = "the calibration samples" if samples else "random integers"
         Console(stderr=True).print(f"No --test samples: verifying on {basis}, no accuracy.")
     choices = load_overrides(overrides) if overrides else ()
-    options = QuantiseOptions(observer, choices, snr, sensitivity)
+    options = QuantiseOptions(observer, choices, snr, sensitivity, equalise, bias_correction)
     # What learns on the device starts from these weights and leaves them.
     taken = None
     if learned is not None:

@@ -134,7 +134,7 @@ def compile_model(
             float_graph = with_learned(float_graph, code.learned)
         feeds = calibration.fit(float_graph)
         quantised = choose(float_graph, feeds, options or QuantiseOptions(), progress)
-        graph = quantised.graph
+        graph, float_graph = quantised.graph, quantised.float_graph
     c_graph = attach_scaling(
         run_passes(graph, c_passes(keep_channels=code.keep_channels, patches=code.patches))
     )

@@ -12,10 +12,12 @@ import numpy as np
 
 from tinyml.errors import QuantisationError
 from tinyml.ir.execute import outputs
-from tinyml.ir.graph import Graph
+from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import Array, DType
 from tinyml.progress import Progress, silent
+from tinyml.quantize.bias_correction import correct_biases
 from tinyml.quantize.calibrate import Calibration, Sample, calibrate
+from tinyml.quantize.equalise import Group, equalise
 from tinyml.quantize.observers import observer_named
 from tinyml.quantize.overrides import Applied, Override, apply_overrides
 from tinyml.quantize.precision import follow_moves, raise_until, structural
@@ -25,6 +27,8 @@ from tinyml.quantize.sensitivity import measure_costs, table
 # A few samples rank layers; all of them would take as many times longer.
 SENSITIVITY_SAMPLES = 4
 MEASURED_SAMPLES = 16
+# Means over all positions of a layer settle quickly; all activations of these are held at once.
+CORRECTION_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,17 @@ class QuantiseOptions:
         snr_db: the output's signal-to-noise ratio on calibration samples to reach by raising
             layers to int16; None to take the structural choice as it is.
         sensitivity: whether to measure what each layer costs; implied by ``snr_db``.
+        equalise: whether channels are evened out between layers, see `quantize.equalise`.
+        bias_correction: whether mean errors are folded into biases, see
+            `quantize.bias_correction`.
     """
 
     observer: str = "minmax"
     overrides: tuple[Override, ...] = ()
     snr_db: float | None = None
     sensitivity: bool = False
+    equalise: bool = False
+    bias_correction: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,17 +60,23 @@ class Quantised:
 
     Args:
         graph: integers.
+        float_graph: what was rounded; equal to what was given, equalised where asked for.
         calibration: the ranges it was made from.
         wide: the float graph's tensors that are int16.
         reached_db: what was measured where ``snr_db`` was asked for.
         sensitivity: the table of `quantize.sensitivity`, None where it was not asked for.
+        equalised: the layers of each group whose channels were evened out.
+        corrected: the largest shift of the bias by layer, as a real number.
     """
 
     graph: Graph
+    float_graph: Graph
     calibration: Calibration
     wide: frozenset[str]
     reached_db: float | None
     sensitivity: list[dict[str, Any]] | None
+    equalised: list[list[str]]
+    corrected: dict[str, float]
 
 
 def choose(
@@ -77,6 +92,7 @@ def choose(
             allow it; a target that int16 everywhere does not reach names what was reached.
     """
     applied = apply_overrides(graph, options.overrides)
+    graph, scaled = _equalised(graph, samples, options, applied, progress)
     advance = progress("Calibrate", 2 * len(samples))
     observer = observer_named(options.observer)
     calibration = calibrate(graph, samples, observer, advance, applied.observers)
@@ -101,8 +117,60 @@ def choose(
                 "weights and of operators that have no int16 form.",
             )
         costs = [replace(c, wide=c.tensor in wide) for c in costs]
-    made = quantise(graph, calibration, wide)
-    return Quantised(made, calibration, wide, reached, None if costs is None else table(costs))
+    made, shifts = _corrected(
+        graph, quantise(graph, calibration, wide), samples, options, applied, progress
+    )
+    return Quantised(
+        made,
+        graph,
+        calibration,
+        wide,
+        reached,
+        None if costs is None else table(costs),
+        scaled,
+        shifts,
+    )
+
+
+def _equalised(
+    graph: Graph,
+    samples: Sequence[Sample],
+    options: QuantiseOptions,
+    applied: Applied,
+    progress: Progress,
+) -> tuple[Graph, list[list[str]]]:
+    """The graph with evened channels, and the layers of each group that was scaled. A group is
+    scaled as a whole: one layer that must not be leaves all of it alone."""
+
+    def allowed(group: Group) -> bool:
+        layers = (*group.makers, *group.readers)
+        said = [applied.equalise.get(n.output, options.equalise) for n in layers]
+        return all(said)
+
+    if not (options.equalise or any(applied.equalise.values())):
+        return graph, []
+    few = list(samples)[:CORRECTION_SAMPLES]
+    made, scaled = equalise(graph, few, allowed, progress("Equalise", len(few)))
+    return made, [[n.name for n in (*g.makers, *g.readers)] for g in scaled]
+
+
+def _corrected(
+    graph: Graph,
+    made: Graph,
+    samples: Sequence[Sample],
+    options: QuantiseOptions,
+    applied: Applied,
+    progress: Progress,
+) -> tuple[Graph, dict[str, float]]:
+    """The integer graph with corrected biases, and the shifts."""
+
+    def allowed(node: Node) -> bool:
+        return applied.bias_correction.get(node.output, options.bias_correction)
+
+    if not (options.bias_correction or any(applied.bias_correction.values())):
+        return made, {}
+    few = list(samples)[:CORRECTION_SAMPLES]
+    return correct_biases(graph, made, few, allowed, progress("Correct biases", len(made.nodes)))
 
 
 def _ranges(

@@ -7,6 +7,8 @@
     activations = "int16"            # or "int8"
     observer = "percentile:99.9"     # how the range is chosen
     range = [-4.0, 4.0]              # or the range itself
+    equalise = false                 # whether its channels may be equalised
+    bias_correction = false          # whether its bias is corrected
 
 Every key but `match` may be left out. Later entries win.
 """
@@ -26,7 +28,7 @@ from tinyml.ir.graph import Graph
 from tinyml.ir.tensor import DType
 from tinyml.quantize.observers import Observer, observer_named
 
-_KEYS = ("match", "operator", "activations", "observer", "range")
+_KEYS = ("match", "operator", "activations", "observer", "range", "equalise", "bias_correction")
 _TYPES = {"int8": DType.INT8, "int16": DType.INT16}
 
 
@@ -39,6 +41,8 @@ class Override:
     activations: DType | None = None
     observer: Observer | None = None
     range: tuple[float, float] | None = None
+    equalise: bool | None = None
+    bias_correction: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Applied:
     types: dict[str, DType]
     observers: dict[str, Observer]
     ranges: dict[str, tuple[float, float]]
+    equalise: dict[str, bool]
+    bias_correction: dict[str, bool]
 
 
 def load_overrides(path: Path) -> tuple[Override, ...]:
@@ -78,6 +84,9 @@ def _entry(where: str, entry: dict[str, Any]) -> Override:
     for key in ("match", "operator", "activations", "observer"):
         if key in entry and not isinstance(entry[key], str):
             raise QuantisationError(f"{where}: '{key}' must be text")
+    for key in ("equalise", "bias_correction"):
+        if key in entry and not isinstance(entry[key], bool):
+            raise QuantisationError(f"{where}: '{key}' must be true or false")
     if "match" not in entry:
         raise QuantisationError(f"{where}: 'match' is missing", 'Give match = "layer name".')
     if entry.get("activations", "int8") not in _TYPES:
@@ -94,6 +103,8 @@ def _entry(where: str, entry: dict[str, Any]) -> Override:
         _TYPES[entry["activations"]] if "activations" in entry else None,
         observer,
         _range(where, entry["range"]) if "range" in entry else None,
+        entry.get("equalise"),
+        entry.get("bias_correction"),
     )
 
 
@@ -110,7 +121,7 @@ def apply_overrides(graph: Graph, overrides: Sequence[Override]) -> Applied:
     Raises:
         QuantisationError: an entry matches no layer, or asks for a type that a layer cannot have.
     """
-    made = Applied({}, {}, {})
+    made = Applied({}, {}, {}, {}, {})
     layers = [(n, n, None) for n in graph.inputs]
     layers += [(n.name, n.output, n) for n in graph.nodes]  # type: ignore[misc]
     for entry in overrides:
@@ -136,6 +147,10 @@ def apply_overrides(graph: Graph, overrides: Sequence[Override]) -> Applied:
                 made.observers[tensor] = entry.observer
             if entry.range is not None:
                 made.ranges[tensor] = entry.range
+            if entry.equalise is not None:
+                made.equalise[tensor] = entry.equalise
+            if entry.bias_correction is not None:
+                made.bias_correction[tensor] = entry.bias_correction
     return made
 
 

@@ -68,6 +68,8 @@ def build_report(
             "observer": options.observer if calibration else "the model's own scales",
             "snr_asked_db": options.snr_db,
             "overrides": len(options.overrides),
+            "equalised": quantised.equalised if quantised else [],
+            "bias_corrected": quantised.corrected if quantised else {},
             "int16": sorted(n for n, t in graph.tensors.items() if _is_int16(t)),
             "calibration": calibration.source if calibration else None,
             "samples": calibration.count if calibration else 0,
