@@ -258,14 +258,23 @@ def test_pools(library, rows, cols, channels, limits, seed):
     )
 
 
-@given(st.integers(1, 60), st.integers(1, 9), int8, int8, multipliers, st.integers(-20, 24), seeds)
-def test_mean(library, count, channels, in_zero, out_zero, multiplier, shift, seed):
-    x = random_int8(np.random.default_rng(seed), count, channels)
-    sums = (x.astype(int) - in_zero).sum(axis=0)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 60),
+    st.integers(1, 9),
+    int8,
+    int8,
+    multipliers,
+    st.integers(-20, 24),
+    seeds,
+)
+def test_mean(library, rows, count, channels, in_zero, out_zero, multiplier, shift, seed):
+    x = random_int8(np.random.default_rng(seed), rows, count, channels)
+    sums = (x.astype(int) - in_zero).sum(axis=1).ravel()
     expected = [clamp(requantise(int(s), multiplier, shift) + out_zero, -128, 127) for s in sums]
-    shape = shape_struct("IH", count, channels)
+    shape = shape_struct("III", rows, count, channels)
     blob = record([in_zero, out_zero, multiplier, shift])
-    assert call(library.tml_mean_s8, channels, shape, blob, x).tolist() == expected
+    assert call(library.tml_mean_s8, rows * channels, shape, blob, x).tolist() == expected
 
 
 @st.composite
