@@ -51,7 +51,7 @@ def say_hello(home: Home, name: str, runs: str) -> None:
             .where(schema.device.c.id == number)
             .values(
                 state="active",
-                vendor="tinyml",
+                vendor=home.config.vendor,
                 hardware="cortex-m4",
                 abi="00",
                 arena_bytes=9,

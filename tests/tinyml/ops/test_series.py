@@ -145,6 +145,7 @@ def test_the_two_ends_are_the_whole():
     graph = forecaster()
     counts = to_counts(series(2, 3, 50), 1e-3)
     core = Graph("core", {}, [], ["past"], ["out"])
+    core.scaling = Scaling("past", 1e-5, (), (0,), 1e-3)
     given = {"past": counts}
     standard = standardised(core, graph, given)["past"]
     whole = run(graph, counts)
