@@ -33,6 +33,7 @@ from tinyml.plan import MemoryPlan, plan_memory
 from tinyml.progress import Progress, silent
 from tinyml.quantize import Quantised, QuantiseOptions, choose
 from tinyml.quantize.quantizer import check_finite
+from tinyml.quantize.stated import settle_grids
 from tinyml.report import build_report, render_html
 from tinyml.runtimes.build import build_program, firmware_root
 from tinyml.samples import Samples, random_samples
@@ -130,6 +131,7 @@ def compile_model(
         imported = import_onnx(source.onnx, source.name)
         check_finite(imported)
         float_graph = with_unit(run_passes(imported, FLOAT_PASSES), calibration)
+        settle_grids(float_graph)
         if code.learned is not None:
             float_graph = with_learned(float_graph, code.learned)
         feeds = calibration.fit(float_graph)

@@ -199,7 +199,9 @@ def random_samples(graph: Graph, count: int) -> Samples:
     for name in graph.inputs:
         tensor = graph.tensors[name]
         info = np.iinfo(tensor.dtype.numpy)
-        drawn = rng.integers(info.min, info.max + 1, (count, *tensor.shape[1:]))
+        layout = graph.source_layout.get(name)
+        shape = tensor.shape if layout is None else _undo(tensor.shape, layout)
+        drawn = rng.integers(info.min, info.max + 1, (count, *shape[1:]))
         zero = tensor.quant.z if tensor.quant is not None else 0
         for index, value in enumerate((info.min, info.max, zero)):
             drawn[index] = value

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from tinyml.errors import CalibrationError, DatasetError, ImportModelError
 from tinyml.importers.keras import is_keras, keras_to_tflite
 from tinyml.importers.names import identifier
+from tinyml.importers.onnx import import_onnx
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.graph import Graph
+from tinyml.passes import FLOAT_PASSES, run_passes
+from tinyml.quantize.stated import quantise_stated, settle_grids, unstated
 from tinyml.samples import Samples, load_samples
 
 if TYPE_CHECKING:
@@ -58,8 +61,8 @@ def open_source(
     """Reads a model.
 
     Args:
-        spec: FILE.onnx, FILE.tflite (int8), FILE.keras, a SavedModel folder, FILE.py:NAME,
-            FILE.pt2 or zoo:NAME.
+        spec: FILE.onnx (float, or quantised with Q/DQ pairs), FILE.tflite (int8), FILE.keras,
+            a SavedModel folder, FILE.py:NAME, FILE.pt2 or zoo:NAME.
         shapes: input shapes with batch size 1, which PyTorch models need; usually those of the
             calibration samples.
         weights: the user's weights for a zoo model.
@@ -76,7 +79,7 @@ def open_source(
     if path.suffix == ".onnx":
         if not path.is_file():
             raise ImportModelError(f"{path} does not exist")
-        return Source(spec, identifier(path.stem), _onnx_bytes(path), {"file": path.name})
+        return _onnx_source(spec, path)
     if path.suffix == ".tflite":
         graph = import_tflite(path)
         provenance = {"file": path.name}
@@ -105,6 +108,18 @@ def open_source(
         f"'{spec}' is no model tinyml can read",
         "Give FILE.onnx, int8 FILE.tflite, FILE.py:NAME, FILE.pt2 or zoo:NAME (tinyml zoo list).",
     )
+
+
+def _onnx_source(spec: str, path: Path) -> Source:
+    """A float model, or one whose QuantizeLinear operators state every grid."""
+    data, name = _onnx_bytes(path), identifier(path.stem)
+    if b"QuantizeLinear" in data:
+        graph = run_passes(import_onnx(data, name), FLOAT_PASSES)
+        settle_grids(graph)
+        if not unstated(graph):
+            facts = {"file": path.name, "quantised by": "the file's QuantizeLinear operators"}
+            return Source(spec, name, b"", facts, quantise_stated(graph))
+    return Source(spec, name, data, {"file": path.name})
 
 
 def _onnx_bytes(path: Path) -> bytes:

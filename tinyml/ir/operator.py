@@ -100,15 +100,17 @@ class Operator(ABC):
 
         Returns:
             One tensor for each constant input. The default treats a constant as one more
-            activation: per tensor over its own range, int16 beside an int16 activation. Integer
-            constants stay as they are.
+            activation: per tensor over its own range, or on the grid its file states, int16 beside
+            an int16 activation. Integer constants stay as they are.
         """
         wide = any(t.dtype is DType.INT16 for t in ins)
         dtype = DType.INT16 if wide else DType.INT8
         made: dict[int, Tensor] = {}
         for index, tensor in enumerate(ins):
             if tensor.data is not None and tensor.dtype is DType.FLOAT32:
-                quant = affine(float(np.min(tensor.data)), float(np.max(tensor.data)), dtype)
+                quant = tensor.quant if dtype is DType.INT8 else None
+                if quant is None:
+                    quant = affine(float(np.min(tensor.data)), float(np.max(tensor.data)), dtype)
                 made[index] = tensor.with_data(quant.quantise(tensor.data, dtype), quant)
             elif tensor.data is not None:
                 made[index] = tensor

@@ -116,7 +116,8 @@ class Tensor:
         name: unique in its graph.
         shape: static sizes; images are NHWC, batch 1.
         dtype: element type. Activations are int8, or int16 with zero point 0; ids are int32.
-        quant: how integers map to reals; None for float32 and plain integers.
+        quant: how integers map to reals; None for plain integers, and for float32 unless the
+            model's file states the grid its integers will have.
         data: the constant's values, of ``shape`` and ``dtype``.
     """
 

@@ -65,26 +65,34 @@ def quantise_weights(
     input_quant: Quantisation,
     input_dtype: DType = DType.INT8,
 ) -> dict[int, Tensor]:
-    """int8 weights symmetric per channel of ``axis`` in [-127, 127], and the bias: int32, or
-    int64 beside int16 activations.
+    """int8 weights symmetric per channel of ``axis`` in [-127, 127], or with the scales that their
+    file states, and the bias: int32, or int64 beside int16 activations.
 
     Returns:
         {1: weights, 2: bias} with bias scale = input scale * weight scale.
 
     Raises:
-        QuantisationError: a bias does not fit int32 at its scale.
+        QuantisationError: a bias does not fit int32 at its scale; stated weights are asymmetric.
     """
     values = weights.values.astype(np.float64)
     others = tuple(i for i in range(values.ndim) if i != axis)
     peak = np.max(np.abs(values), axis=others)
     # A channel of zeros takes any scale; 1 keeps its bias exact enough.
     scale = (np.where(peak > 0, peak, 127.0) / 127.0).astype(np.float32)
-    # A tiny channel with a large bias would overflow int32: give it a coarser scale.
-    floor = np.abs(bias.values.astype(np.float64)) / (2.0**30 * input_quant.s)
-    scale = np.maximum(scale, np.float32(floor))
+    if weights.quant is None:
+        # A tiny channel with a large bias would overflow int32: give it a coarser scale.
+        floor = np.abs(bias.values.astype(np.float64)) / (2.0**30 * input_quant.s)
+        scale = np.maximum(scale, np.float32(floor))
+    else:
+        if any(weights.quant.zero_point):
+            raise QuantisationError(
+                f"the weights '{weights.name}' have zero points other than 0",
+                "Quantise weights symmetrically.",
+            )
+        scale = np.broadcast_to(np.asarray(weights.quant.scale, np.float32), peak.shape)
     quant = Quantisation.per_channel(scale, axis)
     bias_dtype = DType.INT64 if input_dtype is DType.INT16 else DType.INT32
-    made = np.clip(quant.quantise(weights.values), -127, 127)
+    made = quant.quantise(weights.values)
     bias_scale = input_quant.s * scale.astype(np.float64)
     reals = bias.values.astype(np.float64) / bias_scale
     integers = np.rint(reals)

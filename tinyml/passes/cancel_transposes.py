@@ -119,7 +119,7 @@ class CancelTransposes(Pass):
                 inputs.append(turn.inputs[0])
             elif tensor.data is not None:
                 moved = np.ascontiguousarray(tensor.data.transpose(back))
-                inputs.append(graph.add(tensor.with_data(moved)))
+                inputs.append(graph.add(tensor.with_data(moved, tensor.quant)))
             elif max(tensor.shape) == 1:
                 inputs.append(name)
             else:

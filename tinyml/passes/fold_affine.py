@@ -62,16 +62,16 @@ class FoldAffine(Pass):
     @staticmethod
     def _fold(graph: Graph, layer: Node, affine: Node, constant: Array) -> None:
         weights, bias = (graph.tensors[i] for i in layer.inputs[1:])
-        kernel, offset = weights.values, bias.values
+        kernel, offset, grid = weights.values, bias.values, weights.quant
         if isinstance(affine.op, Mul):
             last = isinstance(layer.op, DepthwiseConv2D)
             shape = (-1,) if last else (-1,) + (1,) * (kernel.ndim - 1)
-            kernel, offset = kernel * constant.reshape(shape), offset * constant
+            kernel, offset, grid = kernel * constant.reshape(shape), offset * constant, None
         else:
             offset = offset - constant if isinstance(affine.op, Sub) else offset + constant
         inputs = (
             layer.inputs[0],
-            graph.add(weights.with_data(np.asarray(kernel, np.float32))),
+            graph.add(weights.with_data(np.asarray(kernel, np.float32), grid)),
             graph.add(bias.with_data(np.asarray(offset, np.float32))),
         )
         assert isinstance(affine.op, Arithmetic)

@@ -60,7 +60,7 @@ class _Quantiser:
         for name in self._graph.inputs:
             tensor = self._graph.tensors[name]
             if tensor.dtype is DType.FLOAT32:
-                self._grids[name] = self._observed(name, self._dtype(name))
+                self._grids[name] = self._stated(tensor) or self._observed(name, self._dtype(name))
                 self._made.tensors[name] = _on(tensor, self._grids[name])
             else:  # ids keep their integers
                 self._made.tensors[name] = tensor
@@ -75,11 +75,19 @@ class _Quantiser:
     def _dtype(self, tensor: str) -> DType:
         return DType.INT16 if tensor in self._wide else DType.INT8
 
+    @staticmethod
+    def _stated(tensor: Tensor) -> Grid | None:
+        """The grid that the model's file gives a float tensor."""
+        return None if tensor.quant is None else (DType.INT8, tensor.quant)
+
     def _observed(self, tensor: str, dtype: DType) -> Grid:
         return dtype, affine(*self._ranges[tensor], dtype)
 
     def _grid(self, node: Node) -> Grid:
         dtype = self._dtype(node.output)
+        stated = self._stated(self._graph.out(node))
+        if stated is not None:
+            return stated
         if node.op.rule is Rule.FIXED:
             return dtype, node.op.fixed_quantisation(dtype)
         if node.op.rule is Rule.SAME_AS_INPUT:
@@ -113,6 +121,7 @@ class _Quantiser:
                 and producer.op.rule is Rule.CALIBRATED
                 and not producer.op.aligns_inputs
                 and self._graph.consumers(name) == [node]
+                and self._graph.tensors[name].quant is None
                 and self._dtype(name) is self._dtype(node.output)
             ):
                 self._grids[name] = self._grids[node.output]

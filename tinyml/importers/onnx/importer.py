@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,16 +21,22 @@ from onnx.reference import ReferenceEvaluator
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
-from tinyml.importers.onnx import attention  # noqa: F401 - registers translators
+from tinyml.importers.onnx import attention, qdq  # noqa: F401 - register translators
 from tinyml.importers.onnx.operators import (
     SUPPORTED,
     TRANSLATORS,
     Unsupported,
     attributes_of,
 )
+from tinyml.importers.onnx.qdq import (
+    Stored,
+    dequantised_constant,
+    quantised_constant,
+    stored_constant,
+)
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
-from tinyml.ir.tensor import Array, DType, Tensor
+from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 
 # Larger folded constants are almost surely a mistake (a Tile or Expand of an activation shape).
 _MAX_FOLDED_ELEMENTS = 1 << 24
@@ -141,6 +149,12 @@ _INPUT_TYPES: dict[int, DType] = {
     onnx.TensorProto.INT64: DType.INT32,
 }
 
+# Inputs that only DequantizeLinear may read: the Graph has their reals, and their grid.
+_INTEGER_INPUTS: dict[int, np.dtype[Any]] = {
+    onnx.TensorProto.INT8: np.dtype(np.int8),
+    onnx.TensorProto.UINT8: np.dtype(np.uint8),
+}
+
 
 class Translation:
     """The state of one import: what the translators of `operators.py` work on.
@@ -165,6 +179,10 @@ class Translation:
         self.conditions: dict[str, tuple[str, int]] = {}
         # ONNX values that are scores masked where ids are padding: scores, ids, padding.
         self.masked: dict[str, tuple[str, str, int]] = {}
+        # ONNX values that are integers: their type, and their grid where it is known.
+        self.integers: dict[str, tuple[np.dtype[Any], Quantisation | None]] = {}
+        # Constants that the file stores as 8-bit integers.
+        self._stored: dict[str, Stored] = {}
 
     def translate(self) -> None:
         """Fills the graph."""
@@ -198,6 +216,12 @@ class Translation:
                 "unsupported: " + "; ".join(unsupported),
                 f"Supported ONNX operators: {', '.join(SUPPORTED)}.",
             )
+        for name in [n for n, (_, quant) in self.integers.items() if quant is None]:
+            if self.graph.tensors[self._values[name]].quant is None:
+                raise ImportModelError(
+                    f"input '{name}' holds integers, and no DequantizeLinear reads it",
+                    "The importer takes 8-bit inputs whose scale the file states.",
+                )
         for value in self._model.graph.output:
             if value.name in self._constants:
                 raise ImportModelError(f"output '{value.name}' does not depend on any input")
@@ -207,18 +231,21 @@ class Translation:
 
     def _input(self, value: onnx.ValueInfoProto) -> None:
         kind = value.type.tensor_type.elem_type
-        if kind not in _INPUT_TYPES:
+        if kind in _INTEGER_INPUTS:
+            self.integers[value.name] = (_INTEGER_INPUTS[kind], None)
+        elif kind not in _INPUT_TYPES:
             raise ImportModelError(
                 f"input '{value.name}' is {onnx.TensorProto.DataType.Name(kind)}",
-                "The importer takes float32 inputs, and ids of int32 or int64.",
+                "The importer takes inputs of float32, int8 and uint8, and ids of int32 or int64.",
             )
+        dtype = _INPUT_TYPES.get(kind, DType.FLOAT32)
         shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
         if shape and shape[0] != 1:
             raise ImportModelError(
                 f"input '{value.name}' has batch size {shape[0]}",
                 "Export the model with batch size 1.",
             )
-        name = self.graph.add(Tensor(identifier(value.name), shape, _INPUT_TYPES[kind]))
+        name = self.graph.add(Tensor(identifier(value.name), shape, dtype))
         self.graph.inputs.append(name)
         self._values[value.name] = name
 
@@ -234,6 +261,9 @@ class Translation:
             return False
         if node.op_type.startswith("Random"):
             return False
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            self._fold_pair(node)
+            return True
         bare = helper.make_model(
             helper.make_graph(
                 [node],
@@ -260,7 +290,31 @@ class Translation:
             if array.size > _MAX_FOLDED_ELEMENTS:
                 raise ImportModelError(f"constant '{output}' has {array.size} elements")
             self._constants[output] = array
+        self._remember(node)
         return True
+
+    def _fold_pair(self, node: onnx.NodeProto) -> None:
+        given = [self._constants[i] for i in node.input if i]
+        if node.op_type == "QuantizeLinear":
+            self._constants[node.output[0]] = quantised_constant(node, given)
+            return
+        self._constants[node.output[0]] = dequantised_constant(node, given)
+        stored = stored_constant(node, given)
+        if stored is not None:
+            self._stored[node.output[0]] = stored
+
+    def _remember(self, node: onnx.NodeProto) -> None:
+        """Keeps what is known of the integers a folded constant is stored as."""
+        source, output = node.input[0] if node.input else "", node.output[0]
+        stored = self._stored.get(source)
+        if stored is not None and node.op_type == "Transpose":
+            rank = self._constants[source].ndim
+            turn = list(attributes_of(node).get("perm", range(rank)[::-1]))
+            self._stored[output] = replace(stored, axis=turn.index(stored.axis))
+        elif stored is not None and (
+            node.op_type == "Identity" or (node.op_type == "Reshape" and len(stored.scale) == 1)
+        ):
+            self._stored[output] = stored
 
     # What translators use.
 
@@ -295,13 +349,25 @@ class Translation:
         """The tensor of an ONNX value; constants become float32 constants."""
         if value in self._constants:
             data = np.asarray(self._constants[value], np.float32)
-            return self.store(value, data)
+            stored = self._stored.get(value)
+            whole = stored is not None and len(stored.scale) == 1
+            return self.store(value, data, self.stored(value, 0, 0) if whole else None)
         return self._values[value]
 
-    def store(self, name: str, data: Array) -> str:
-        """A new float32 constant."""
+    def stored(self, value: str, axis: int, made: int) -> Quantisation | None:
+        """How the file stores a constant as integers, if it does; see `Stored.along`."""
+        found = self._stored.get(value)
+        return None if found is None else found.along(axis, made)
+
+    @staticmethod
+    def on_grid(tensor: Tensor, quant: Quantisation) -> Tensor:
+        """The float tensor with the grid its integers will have."""
+        return replace(tensor, quant=quant)
+
+    def store(self, name: str, data: Array, quant: Quantisation | None = None) -> str:
+        """A new float32 constant, with the grid of the file's integers."""
         array = np.ascontiguousarray(data, np.float32)
-        return self.graph.add(Tensor(identifier(name), tuple(array.shape), data=array))
+        return self.graph.add(Tensor(identifier(name), tuple(array.shape), quant=quant, data=array))
 
     def apply(self, op: Operator, inputs: Sequence[str], name: str = "") -> str:
         """Appends a node and returns its output tensor."""

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from tinyml.ir.operator import Operator
-from tinyml.ir.tensor import Array
+from tinyml.ir.tensor import Array, Quantisation
 from tinyml.ops import (
     Add,
     AveragePool2D,
@@ -114,14 +114,15 @@ def _conv(t: Translation, node: onnx.NodeProto) -> None:
     window = _window(node, weights.shape[2:], shape[2:])
     if group == 1:
         op: Operator = Conv2D(window)
-        stored = weights.transpose(0, 2, 3, 1)
+        stored, axis = weights.transpose(0, 2, 3, 1), 0
     elif group == shape[1] and weights.shape[1] == 1:
         op = DepthwiseConv2D(window)
-        stored = weights.transpose(1, 2, 3, 0)
+        stored, axis = weights.transpose(1, 2, 3, 0), 3
     else:
         raise Unsupported(f"{group} groups over {shape[1]} channels; use 1 or depthwise")
     x = t.read(node.input[0])
-    constants = [t.store(f"{node.output[0]}_weights", stored)]
+    grid = t.stored(node.input[1], 0, axis)
+    constants = [t.store(f"{node.output[0]}_weights", stored, grid)]
     constants.append(t.store(f"{node.output[0]}_bias", bias))
     t.bind(node.output[0], _nhwc(t, op, x, *constants))
 
@@ -235,10 +236,12 @@ def _gemm(t: Translation, node: onnx.NodeProto) -> None:
         raise Unsupported("transA")
     if not given.get("transB", 0):
         weights = weights.T
-    weights = weights * given.get("alpha", 1.0)
+    alpha = given.get("alpha", 1.0)
+    grid = t.stored(node.input[1], 0 if given.get("transB", 0) else 1, 0) if alpha == 1 else None
+    weights = weights * alpha
     bias = t.constant(node, 2)
     bias = np.zeros(1) if bias is None else bias * given.get("beta", 1.0)
-    t.bind(node.output[0], _fully_connected(t, node, weights, bias))
+    t.bind(node.output[0], _fully_connected(t, node, weights, bias, grid))
 
 
 @translates("MatMul")
@@ -246,12 +249,19 @@ def _matmul(t: Translation, node: onnx.NodeProto) -> None:
     weights = _required(t, node, 1)
     if weights.ndim != 2:
         raise Unsupported(f"a constant of shape {weights.shape}; a matrix is supported")
-    t.bind(node.output[0], _fully_connected(t, node, weights.T, np.zeros(1)))
+    grid = t.stored(node.input[1], 1, 0)
+    t.bind(node.output[0], _fully_connected(t, node, weights.T, np.zeros(1), grid))
 
 
-def _fully_connected(t: Translation, node: onnx.NodeProto, weights: Array, bias: Array) -> str:
+def _fully_connected(
+    t: Translation,
+    node: onnx.NodeProto,
+    weights: Array,
+    bias: Array,
+    grid: Quantisation | None,
+) -> str:
     row = np.broadcast_to(bias.reshape(-1), (weights.shape[0],))
-    constants = [t.store(f"{node.output[0]}_weights", weights)]
+    constants = [t.store(f"{node.output[0]}_weights", weights, grid)]
     constants.append(t.store(f"{node.output[0]}_bias", row))
     return t.apply(FullyConnected(), [t.read(node.input[0]), *constants])
 
@@ -284,7 +294,7 @@ def _with_rank(t: Translation, tensor: str, rank: int) -> str:
         return tensor
     shape = (1,) * (rank - len(held.shape)) + held.shape
     if held.data is not None:
-        return t.store(f"{tensor}_r{rank}", held.data.reshape(shape))
+        return t.store(f"{tensor}_r{rank}", held.data.reshape(shape), held.quant)
     return t.apply(Reshape(shape), [tensor])
 
 
