@@ -68,9 +68,15 @@ class Arithmetic(Binary):
 
 def has_fast_kernel(c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> bool:
     """Whether the shapes and types are those of the fast kernels of the core."""
-    tensors = (ins[0], ins[1], out)
+    tensors = (*ins, out)
     same = all(t.shape == out.shape and t.dtype is DType.INT8 for t in tensors)
     return same and c.core in DUAL_MULTIPLY
+
+
+def repeats(x: Tensor, out: Tensor) -> bool:
+    """Whether broadcasting an int8 x to the shape of out is x over and over in memory."""
+    inner = next((i for i, size in enumerate(x.shape) if size != 1), len(x.shape))
+    return x.shape[inner:] == out.shape[inner:] and x.dtype is DType.INT8
 
 
 def broadcast_strides(shape: Shape) -> tuple[int, ...]:

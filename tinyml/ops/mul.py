@@ -12,7 +12,7 @@ import numpy as np
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, Tensor
 from tinyml.kernels import mul_record
-from tinyml.ops.binary import Arithmetic, has_fast_kernel
+from tinyml.ops.binary import Arithmetic, has_fast_kernel, repeats
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -43,13 +43,14 @@ class Mul(Arithmetic):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         bounds = self.activation.bounds(out.q, out.dtype)
-        zero_points = ins[0].q.z, ins[1].q.z, out.q.z
-        fast = mul_record(zero_points, self.multiplier(ins, out), bounds)
-        if fast is not None and has_fast_kernel(c, ins, out):
-            shape = c.shape("tml_elements_t", {"count": out.elements})
-            inputs = c.read(ins[0]), c.read(ins[1])
-            c.call("tml_mul_s8_dsp", shape, c.record(fast), *inputs, c.write(out))
+        a, b = sorted(ins, key=lambda t: -t.elements)
+        fast = mul_record((a.q.z, b.q.z, out.q.z), self.multiplier(ins, out), bounds)
+        if fast is not None and has_fast_kernel(c, [a], out) and repeats(b, out):
+            fields = {"repeats": out.elements // b.elements, "period": b.elements}
+            shape = c.shape("tml_repeated_t", fields)
+            c.call("tml_mul_s8_dsp", shape, c.record(fast), c.read(a), c.read(b), c.write(out))
             return
+        zero_points = ins[0].q.z, ins[1].q.z, out.q.z
         record = c.record([*zero_points, *self.multiplier(ins, out), *bounds])
         shape = self.c_shape(c, ins, out)
         kernel = f"tml_mul_{c.suffix(out)}"

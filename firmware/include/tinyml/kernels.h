@@ -286,9 +286,15 @@ typedef struct {
     int32_t output_min, output_max;
 } tml_mul_dsp_data_t;
 
+/* a has `repeats` * `period` elements, b `period`, over and over: 1 repeat of all elements where
+ * the shapes are equal, a repeat for each pixel where b is a factor for each channel. */
+typedef struct {
+    uint32_t repeats, period;
+} tml_repeated_t;
+
 void tml_add_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *wide,
                     const int8_t *fine, int8_t *output);
-void tml_mul_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *a, const int8_t *b,
+void tml_mul_s8_dsp(const tml_repeated_t *shape, const void *data, const int8_t *a, const int8_t *b,
                     int8_t *output);
 
 typedef struct {
