@@ -107,9 +107,18 @@ def train(live: Live, plan: Path) -> tuple[dict[str, Any], int, float]:
     begun = time.monotonic()
     with out.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, f"{plan} ended with status {status}"
-    return json.loads(out.read_text()), usage.ru_maxrss * 1024, time.monotonic() - begun
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, resident_peak(process.pid))
+            time.sleep(0.05)
+    assert process.returncode == 0, f"{plan} ended with status {process.returncode}"
+    return json.loads(out.read_text()), peak, time.monotonic() - begun
+
+
+def resident_peak(process: int) -> int:
+    """VmHWM in bytes; ru_maxrss of a child would begin with the memory of this process."""
+    status = Path(f"/proc/{process}/status").read_text().split()
+    return 1024 * int(status[status.index("VmHWM:") + 1]) if "VmHWM:" in status else 0
 
 
 def write_plan(folder: Path, export: Path, name: str, strategy: str, **facts: Any) -> Path:
