@@ -39,7 +39,7 @@ steps = 16
 lr = 0.05
 [rounds]
 count = {rounds}
-deadline_s = 3
+deadline_s = 20
 wait_s = 60
 [compile]
 model = "model.py:line"
