@@ -67,6 +67,10 @@ class Fleet:
                  for t in (f"--{n}", str(free_port()))]  # fmt: skip
         self.fleet("init", *ports)
         self.start("serve")
+        end = time.monotonic() + 120
+        while "Serving" not in (folder / "serve-0.log").read_text():
+            assert time.monotonic() < end, (folder / "serve-0.log").read_text()
+            time.sleep(0.2)
         self.start(
             "device", "simulate", "export", "--count", "6", "--learn-samples", "rows.f32",
             "--learn-rows", "512", "--inference-interval", "0", "--report-interval", "0",
