@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.domain.match import match_all
+from fleet.domain.match import EXECUTES, NEEDS, match_all
 from fleet.graph.facts import DeploymentFacts, DeviceFacts, LayerFacts, ModelFacts, Profile
 from fleet.graph.library import ask, find_query
 from fleet.graph.store import GraphStore
@@ -27,12 +27,7 @@ from fleet.graph.triples import (
 from fleet.graph.vocabulary import HARDWARE, MODELS, SENSOR_KINDS, deployments_graph, devices_graph
 
 TENANT = "bench"
-CORES = {"cortex-m0": "armv6-m", "cortex-m4": "armv7e-m", "cortex-m55": "armv8.1-m"}
-EXECUTES = {
-    "cortex-m0": frozenset({"armv6-m"}),
-    "cortex-m4": frozenset({"armv6-m", "armv7e-m"}),
-    "cortex-m55": frozenset({"armv6-m", "armv7e-m", "armv8.1-m"}),
-}
+CORES = {core: NEEDS[core] for core in ("cortex-m0", "cortex-m4", "cortex-m55")}
 
 
 def profiles(rng: random.Random, count: int) -> list[Profile]:

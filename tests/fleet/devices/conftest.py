@@ -18,6 +18,7 @@ from fleet.devices import build_board, build_device
 from fleet.devices.build import Program
 from fleet.wire import Message, decode, messages, sign1, topics
 from fleet.wire.messages import BlobReply, Job, JobAction, Reason
+from tests.fleet.conftest import free_port
 from tests.fleet.devices.models import Release, write_export
 from tests.fleet.wire.test_codec import KINDS
 from tinyml import TinymlError
@@ -25,12 +26,6 @@ from tinyml import TinymlError
 ROOT = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ROOT_HEX = ROOT.public_key().public_bytes_raw().hex()
 TENANT = "acme"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Broker:
