@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -299,6 +300,21 @@ def test_a_mask_holds_and_gradients_of_the_rest_come_too(device: Device):
     assert not active[positions].any()
     assert np.all((positions >= first) & (positions < first + SIZES[1] * SIZES[2]))
     assert np.all(np.isfinite(values)) and np.all(values != 0)
+
+
+def test_a_mask_is_pulled_right_after_the_weights(device: Device):
+    start = start_weights(device)
+    active = np.random.default_rng(5).random(len(start)) < 0.5
+    mask = mask_of(active)
+    digest = hashlib.sha256(mask).digest()
+    device.server.artefacts[digest] = mask
+    begun = time.monotonic()
+    reply, arrays = device.run(
+        parameters=np.where(active, start, 0), data=None, mask_digest=digest
+    )
+    # Unanswered requests are repeated after 10 s; nothing here may wait for that.
+    assert time.monotonic() - begun < 9
+    assert reply.coding == IndexCoding.MASK and len(arrays[0][1]) == 4 * active.sum()
 
 
 @pytest.mark.parametrize(
