@@ -80,7 +80,6 @@ def train(
     )  # fmt: skip
     exchange.start()
     try:
-        exchange.wait_for(asked.who.quorum, asked.rounds.wait_s)
         with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
             task = bars.add_task(asked.name, total=rounds, metrics="")
 
@@ -104,7 +103,8 @@ def train(
         return
     print(
         f"{asked.name}: {facts['rounds']:,} rounds, {facts['bytes_down']:,} B down, "
-        f"{facts['bytes_up']:,} B up, {facts['refused']} replies refused"
+        f"{facts['bytes_up']:,} B up (broker: {facts['broker_received']:,} B received, "
+        f"{facts['broker_sent']:,} B sent), {facts['refused']} replies refused"
         + (", stopped early" if result.stopped_early else "")
     )
     print(f"{folder}/: weights.f32  curves.svg" + ("  mask.bin" if facts["mask"] else ""))
@@ -168,6 +168,8 @@ def _save(home: Home, result: Any, folder: Path) -> dict[str, Any]:
         "stopped_early": result.stopped_early,
         "bytes_down": sum(r["bytes_down"] for r in rounds),
         "bytes_up": sum(r["bytes_up"] for r in rounds),
+        "broker_received": sum(r["broker_received"] or 0 for r in rounds),
+        "broker_sent": sum(r["broker_sent"] or 0 for r in rounds),
         "refused": sum(len(r["refused"]) for r in rounds),
         "metrics": rounds[-1]["metrics"] if rounds else {},
         "mask": result.mask is not None,

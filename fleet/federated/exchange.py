@@ -6,11 +6,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
+from paho.mqtt.client import MQTTMessageInfo
 from sqlalchemy import select
 
-from fleet.errors import FleetError
 from fleet.federated.grid import Node
 from fleet.home import Home
 from fleet.metrics import Metrics
@@ -21,6 +22,12 @@ from fleet.wire.messages import TrainJob
 
 # Presence is read again after this long.
 REFRESH_S = 1.0
+# Messages of this process that are not acknowledged yet, either way: its memory does not grow with
+# the devices; the others wait at the broker.
+WINDOW = 64
+# The broker tells its counters every few seconds.
+FRESH_S = 15.0
+RECEIVED, SENT = (f"$SYS/broker/bytes/{way}" for way in ("received", "sent"))
 
 
 class MqttExchange:
@@ -45,12 +52,21 @@ class MqttExchange:
         self._abi = f"{abi:016x}"
         self._names = None if names is None else set(names)
         self._lifetime = lifetime_s
-        self._queue: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
+        self._queue: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+        self._sent: deque[MQTTMessageInfo] = deque()
+        self._counters: dict[str, int] = {}
+        self._told = threading.Condition()
         self._nodes: dict[int, Node] = {}
         self._read_at = 0.0
         self._numbers: Iterator[int] = iter(())
         self._link = Link(
-            home, "federate", [topics.up_filter("train")], self._receive, Metrics(), f"-{tenant}"
+            home,
+            "federate",
+            [topics.up_filter("train"), RECEIVED, SENT],
+            self._receive,
+            Metrics(),
+            f"-{tenant}",
+            receive_maximum=WINDOW,
         )
         self._lock = threading.Lock()
 
@@ -63,15 +79,40 @@ class MqttExchange:
         self._link.stop(forget=True)
 
     def _receive(self, incoming: Incoming) -> None:
-        # Acknowledged at once: a reply that is lost with this process belongs to a round that
-        # will be repeated.
-        self._link.acknowledge([incoming])
-        try:
-            address = topics.parse(incoming.topic)
-        except ValueError:
+        if not incoming.topic.startswith("$SYS/"):
+            self._queue.put(incoming)
             return
-        if address.tenant == self._tenant:
-            self._queue.put((address.tenant, address.device, incoming.payload))
+        self._link.acknowledge([incoming])
+        with self._told:
+            self._counters[incoming.topic] = int(incoming.payload)
+            self._told.notify_all()
+
+    def reply(self, wait_s: float) -> tuple[str, str, bytes] | None:
+        """The next of this tenant. Acknowledged when it is taken: one that is lost with this
+        process belongs to a round that will be repeated."""
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                incoming = self._queue.get(timeout=max(end - time.monotonic(), 0.0))
+            except queue.Empty:
+                return None
+            self._link.acknowledge([incoming])
+            try:
+                address = topics.parse(incoming.topic)
+            except ValueError:
+                continue
+            if address.tenant == self._tenant:
+                return address.tenant, address.device, incoming.payload
+
+    def broker_bytes(self, fresh: bool = False) -> tuple[int, int] | None:
+        """Received and sent since the broker began."""
+        with self._told:
+            if fresh:
+                before = self._counters.get(SENT)
+                self._told.wait_for(lambda: self._counters.get(SENT) != before, FRESH_S)
+            if not {RECEIVED, SENT} <= self._counters.keys():
+                return None
+            return self._counters[RECEIVED], self._counters[SENT]
 
     def nodes(self) -> Mapping[int, Node]:
         """Devices that are online and learn this model."""
@@ -103,22 +144,6 @@ class MqttExchange:
             and (self._names is None or name in self._names)
         ]
 
-    def wait_for(self, count: int, timeout_s: float) -> None:
-        """Waits until so many devices can learn.
-
-        Raises:
-            FleetError: they did not come.
-        """
-        end = time.monotonic() + timeout_s
-        while len(self.nodes()) < count:
-            if time.monotonic() > end:
-                raise FleetError(
-                    f"{len(self.nodes())} of {count} devices are online and learn this model "
-                    f"(ABI {self._abi})",
-                    "Start them, lower quorum in the plan, or check fleet device list.",
-                )
-            time.sleep(0.2)
-
     def share(self, data: bytes) -> None:
         """Keeps bytes where the role `blob` serves them to this tenant."""
         digest = self._home.blobs.put(data)
@@ -126,10 +151,17 @@ class MqttExchange:
             releases.add_artefact(connection, digest, len(data), "training", time.time())
             federated.share(connection, self._tenant, digest)
 
-    def send(self, node: Node, job: TrainJob) -> None:
-        """Offers a job."""
+    def send(self, node: Node, job: TrainJob, wait_s: float) -> bool:
+        """Offers a job as soon as the broker has taken earlier ones."""
+        while self._sent and _is_taken(self._sent[0]):
+            self._sent.popleft()
+        if len(self._sent) >= WINDOW:
+            self._sent[0].wait_for_publish(wait_s)
+            if not _is_taken(self._sent[0]):
+                return False
         topic = topics.down(node.tenant, node.device, "train")
-        self._link.publish(topic, job.encode(), self._lifetime)
+        self._sent.append(self._link.publish(topic, job.encode(), self._lifetime))
+        return True
 
     def job_number(self) -> int:
         """From a block that SQL reserved."""
@@ -141,6 +173,10 @@ class MqttExchange:
             number = next(self._numbers)
         return number
 
-    def replies(self) -> queue.Queue[tuple[str, str, bytes]]:
-        """As they come."""
-        return self._queue
+
+def _is_taken(sent: MQTTMessageInfo) -> bool:
+    """Whether the broker has it, or the client never will: then its connection has to come back."""
+    try:
+        return sent.is_published()
+    except (RuntimeError, ValueError):
+        return True

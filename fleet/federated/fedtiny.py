@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from fleet.federated import masks
 from fleet.federated.jobs import ARRAYS, CONFIG, GRADIENTS, MASK, METRICS, config
 from fleet.federated.layout import Layout
-from fleet.federated.reptile import Mean
+from fleet.federated.reptile import Mean, examples_of
 
 
 class SparseFedAvg(Strategy):
@@ -96,8 +96,8 @@ class SparseFedAvg(Strategy):
             if not reply.has_error():
                 metrics = reply.content.metric_records[METRICS]
                 vector = self.layout.vector(reply.content.array_records[ARRAYS])
-                mean.add(vector, _examples(metrics), metrics)
-                self.look_at(reply, _examples(metrics))
+                mean.add(vector, examples_of(metrics), metrics)
+                self.look_at(reply, examples_of(metrics))
         return mean
 
     def look_at(self, reply: Message, weight: float) -> None:
@@ -237,12 +237,6 @@ class GradualMagnitude(SparseFedAvg):
         return np.where(self.mask, weights, np.float32(0))
 
 
-def _examples(metrics: MetricRecord) -> float:
-    value = metrics["num-examples"]
-    assert isinstance(value, int | float)
-    return float(value)
-
-
 def candidates(
     layout: Layout,
     weights: NDArray[np.floating],
@@ -300,6 +294,6 @@ def _mean_loss(replies: Iterator[Message]) -> float:
             metrics = reply.content.metric_records[METRICS]
             loss = metrics["loss"]
             assert isinstance(loss, int | float)
-            total += _examples(metrics) * float(loss)
-            weight += _examples(metrics)
+            total += examples_of(metrics) * float(loss)
+            weight += examples_of(metrics)
     return total / weight if weight else float("inf")

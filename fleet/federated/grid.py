@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flower's Grid over MQTT: each device is a node, strategies run unchanged.
 
-Replies are yielded as they come, so that a strategy which adds them up one by one needs memory for
-one, however many devices there are. A reply that cannot be used becomes an error of its device;
-the round goes on.
+Jobs go out one by one and replies are yielded as they come, so that a strategy which adds them up
+needs memory for one, however many devices there are. A reply that cannot be used becomes an error
+of its device; the round goes on. One deadline bounds all that a round waits for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import queue
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +24,7 @@ from fleet.federated.compat import RUN_ID, identify_process, name_message
 from fleet.federated.jobs import BadReplyError, Collector, Parameters, parameters, train_job
 from fleet.federated.layout import Layout
 from fleet.wire import WireError, decode
-from fleet.wire.messages import TrainJob, TrainReply
+from fleet.wire.messages import Reason, TrainJob, TrainReply
 
 log = logging.getLogger("fleet.federated")
 
@@ -33,6 +32,8 @@ BAD_REPLY = 1001
 NO_REPLY = 1002
 # MQTT's and CBOR's own bytes around the weights in a packet.
 OVERHEAD = 512
+# A job that the broker does not take within this many seconds is not waited for.
+SEND_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,27 @@ class Exchange(Protocol):
     def share(self, data: bytes) -> None:
         """Lets devices pull bytes by their SHA-256."""
 
-    def send(self, node: Node, job: TrainJob) -> None:
-        """Offers a job."""
+    def send(self, node: Node, job: TrainJob, wait_s: float) -> bool:
+        """Offers a job; False: there was no room for it within ``wait_s``."""
 
     def job_number(self) -> int:
         """A number that no device had before, nor will have after a restart."""
 
-    def replies(self) -> queue.Queue[tuple[str, str, bytes]]:
-        """Tenant, device and bytes of each reply."""
+    def reply(self, wait_s: float) -> tuple[str, str, bytes] | None:
+        """Tenant, device and bytes of the next reply, None when there is none in this time."""
+
+    def broker_bytes(self, fresh: bool = False) -> tuple[int, int] | None:
+        """What the broker received and sent since it began, by its own counters; None: there is no
+        broker. It tells them from time to time; ``fresh`` waits for the next time."""
 
 
 @dataclass
 class Traffic:
-    """Bytes of payload so far; the broker's own counters include MQTT's."""
+    """Bytes of payload so far: parameters and masks that devices have, and arrays of replies.
+
+    What a device pulls is counted when it answers, which it can only do with all of it. The
+    broker's own counters include MQTT's bytes and what was sent in vain.
+    """
 
     down: int = 0
     up: int = 0
@@ -89,9 +98,16 @@ class Traffic:
 
 @dataclass
 class _Open:
+    """A job that is out.
+
+    Args:
+        pulls: bytes that the device fetches for it.
+    """
+
     message: Message
     node: Node
     collector: Collector
+    pulls: int
 
 
 class MqttGrid(Grid):
@@ -118,10 +134,11 @@ class MqttGrid(Grid):
         self._replies: dict[str, Message] = {}
         self._run = Run.create_empty(run_id=RUN_ID)
         self._shared: tuple[int, Parameters] | None = None
+        self._offered: set[bytes] = set()
         self.round = 0
         self.traffic = Traffic()
-        # Names of the devices whose replies were used, until somebody takes the list.
-        self.contributors: list[str] = []
+        self._asked: list[int] | None = None
+        self._contributors: list[str] = []
 
     def set_run(self, run: Run) -> None:
         """See Flower."""
@@ -144,8 +161,32 @@ class MqttGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Devices that are connected and learn this model."""
-        return sorted(self._exchange.nodes())
+        """Devices that are connected and learn this model, as they were when the round began:
+        Flower asks twice, and waits for those that left in between."""
+        return sorted(self._exchange.nodes()) if self._asked is None else self._asked
+
+    def begin(self, number: int, choose: Callable[[list[int]], list[int]]) -> list[str]:
+        """A round begins.
+
+        Args:
+            number: of it.
+            choose: of the devices that are there, those that it may ask.
+
+        Returns:
+            A list that will name the devices whose replies are used.
+        """
+        self._asked = sorted(choose(sorted(self._exchange.nodes())))
+        self.round = number
+        self._contributors = []
+        return self._contributors
+
+    def ready(self) -> int:
+        """Devices that are there now."""
+        return len(self._exchange.nodes())
+
+    def broker_bytes(self, fresh: bool = False) -> tuple[int, int] | None:
+        """See `Exchange`."""
+        return self._exchange.broker_bytes(fresh)
 
     def node(self, node_id: int) -> Node | None:
         """The device behind a node id."""
@@ -153,42 +194,53 @@ class MqttGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Sends jobs; a device that is gone answers with an error."""
-        names = []
-        for message in messages:
-            name = uuid.uuid4().hex
-            name_message(message, name)
-            names.append(name)
-            self._push(message)
-        return names
+        return [self._push(message, None) for message in messages]
 
-    def _push(self, message: Message) -> None:
+    def _push(self, message: Message, end: float | None) -> str:
+        name = uuid.uuid4().hex
+        name_message(message, name)
         node = self.node(message.metadata.dst_node_id)
         if node is None:
             self._fail(message, NO_REPLY, "the device is not connected", "unknown")
-            return
+            return name
         shared = self._parameters(message.content)
         number = self._exchange.job_number()
         room = node.packet_bytes - OVERHEAD
         job = train_job(message, shared, number, self.round, self._abi, room)
+        pulls = 0
         if job.data is None:
-            self._exchange.share(shared.data)
-            if shared.mask_data is not None:
-                self._exchange.share(shared.mask_data)
+            pulls = len(shared.data) + len(shared.mask_data or b"")
+            self._share(shared)
         key = (node.tenant, node.device, number)
-        self._open[key] = _Open(message, node, Collector(job, self._layout, shared.mask))
-        self.traffic.down += len(job.data or b"") + len(job.mask or b"")
-        self._exchange.send(node, job)
+        self._open[key] = _Open(message, node, Collector(job, self._layout, shared.mask), pulls)
+        if self._exchange.send(node, job, _left(end, SEND_S)):
+            self.traffic.down += len(job.data or b"") + len(job.mask or b"")
+        else:
+            del self._open[key]
+            self._fail(message, NO_REPLY, "the broker did not take the job", node.device)
+        return name
+
+    def _share(self, shared: Parameters) -> None:
+        for digest, data in (
+            (shared.digest, shared.data),
+            (shared.mask_digest, shared.mask_data),
+        ):
+            if digest is not None and data is not None and digest not in self._offered:
+                self._exchange.share(data)
+                self._offered.add(digest)
 
     def _parameters(self, content: RecordDict) -> Parameters:
         """Weights are packed once for all messages of a round, which share their record."""
         arrays = id(content.array_records.get("arrays"))
         if self._shared is None or self._shared[0] != arrays:
             self._shared = (arrays, parameters(content, self._layout))
+            self._offered.clear()
         return self._shared[1]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are here."""
-        self._drain(0.0)
+        while self._drain(0.0):
+            pass
         return [self._replies.pop(i) for i in list(message_ids) if i in self._replies]
 
     def send_and_receive(
@@ -196,40 +248,40 @@ class MqttGrid(Grid):
     ) -> Iterator[Message]:
         """Sends, and yields replies as they come, until all are here or the time is over.
 
-        Devices that did not answer in time yield an error; what they send later is ignored.
+        Devices that did not answer in time yield an error; what they send later is ignored. The
+        time begins now, and sending is within it.
         """
-        waiting = set(self.push_messages(messages))
         end = None if timeout is None else time.monotonic() + timeout
-        return self._receive(waiting, end)
+        return self._exchanged(messages, end)
 
-    def _receive(self, waiting: set[str], end: float | None) -> Iterator[Message]:
-        while waiting:
-            ready = [i for i in waiting if i in self._replies]
-            for identifier in ready:
-                waiting.discard(identifier)
-                yield self._replies.pop(identifier)
-            if not waiting:
-                return
-            left = 0.5 if end is None else min(0.5, end - time.monotonic())
-            if left <= 0:
-                break
-            self._drain(left)
+    def _exchanged(self, messages: Iterable[Message], end: float | None) -> Iterator[Message]:
+        waiting: set[str] = set()
+        for message in messages:
+            waiting.add(self._push(message, end))
+            # What is answered meanwhile is not kept until all are asked.
+            self._drain(0.0)
+            yield from self._ready(waiting)
+        while waiting and (end is None or time.monotonic() < end):
+            self._drain(_left(end, 0.5))
+            yield from self._ready(waiting)
         for key, open_ in list(self._open.items()):
             if open_.message.metadata.message_id in waiting:
                 del self._open[key]
                 self.traffic.silent += 1
                 self._fail(open_.message, NO_REPLY, "no answer in time", open_.node.device)
-                yield self._replies.pop(open_.message.metadata.message_id)
+        yield from self._ready(waiting)
 
-    def _drain(self, wait_s: float) -> None:
-        replies = self._exchange.replies()
-        try:
-            item = replies.get(timeout=wait_s) if wait_s > 0 else replies.get_nowait()
-            while True:
-                self._take(*item)
-                item = replies.get_nowait()
-        except queue.Empty:
-            return
+    def _ready(self, waiting: set[str]) -> Iterator[Message]:
+        for identifier in self._replies.keys() & waiting:
+            waiting.discard(identifier)
+            yield self._replies.pop(identifier)
+
+    def _drain(self, wait_s: float) -> bool:
+        """Takes one reply, or a part of one; False when there was none in this time."""
+        found = self._exchange.reply(wait_s)
+        if found is not None:
+            self._take(*found)
+        return found is not None
 
     def _take(self, tenant: str, device: str, payload: bytes) -> None:
         try:
@@ -244,6 +296,9 @@ class MqttGrid(Grid):
         if open_ is None:
             return  # of an earlier round or process
         self.traffic.up += len(reply.data or b"")
+        if reply.reason is Reason.OK:
+            self.traffic.down += open_.pulls
+            open_.pulls = 0
         try:
             content = open_.collector.add(reply)
         except BadReplyError as error:
@@ -253,7 +308,7 @@ class MqttGrid(Grid):
         if content is not None:
             del self._open[key]
             self.traffic.answered += 1
-            self.contributors.append(device)
+            self._contributors.append(device)
             name = open_.message.metadata.message_id
             self._replies[name] = Message(content, reply_to=open_.message)
 
@@ -264,6 +319,10 @@ class MqttGrid(Grid):
         self._replies[message.metadata.message_id] = Message(
             Error(code, f"{device}: {why}"), reply_to=message
         )
+
+
+def _left(end: float | None, most: float) -> float:
+    return most if end is None else max(0.0, min(most, end - time.monotonic()))
 
 
 class CompositeGrid(Grid):

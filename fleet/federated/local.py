@@ -4,6 +4,7 @@ and give the same bytes as devices, so that strategies cannot tell them apart.""
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -243,17 +244,20 @@ class LocalExchange:
     Args:
         clients: by device name.
         tamper: changes or drops (None) what a device sends; for tests of misbehaviour.
+        packet_bytes: what is larger is shared beside the jobs, as with devices.
     """
 
     def __init__(
         self,
         clients: Mapping[str, TorchClient],
         tamper: Callable[[str, TrainJob, bytes], bytes | None] = lambda device, job, data: data,
+        packet_bytes: int = 1 << 30,
     ) -> None:
         self._clients = dict(clients)
+        self._shared: dict[bytes, bytes] = {}
         self._tamper = tamper
-        self._nodes = {n.node_id: n for n in (Node("local", d, 1 << 30) for d in clients)}
-        self._queue: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
+        self._nodes = {n.node_id: n for n in (Node("local", d, packet_bytes) for d in clients)}
+        self.queue: queue.SimpleQueue[tuple[str, str, bytes]] = queue.SimpleQueue()
         self._job = 0
 
     def nodes(self) -> Mapping[int, Node]:
@@ -261,21 +265,33 @@ class LocalExchange:
         return self._nodes
 
     def share(self, data: bytes) -> None:
-        """Nothing is too large here."""
+        """Keeps them."""
+        self._shared[hashlib.sha256(data).digest()] = data
 
-    def send(self, node: Node, job: TrainJob) -> None:
+    def send(self, node: Node, job: TrainJob, wait_s: float) -> bool:
         """Runs the client at once."""
-        assert job.data is not None
-        for reply in self._clients[node.device].work(job, job.data, job.mask):
-            data = self._tamper(node.device, job, reply.encode())
-            if data is not None:
-                self._queue.put((node.tenant, node.device, data))
+        data = self._shared[job.digest] if job.data is None else job.data
+        mask = job.mask
+        if mask is None and job.mask_digest is not None:
+            mask = self._shared[job.mask_digest]
+        for reply in self._clients[node.device].work(job, data, mask):
+            sent = self._tamper(node.device, job, reply.encode())
+            if sent is not None:
+                self.queue.put((node.tenant, node.device, sent))
+        return True
 
     def job_number(self) -> int:
         """The next one."""
         self._job += 1
         return self._job
 
-    def replies(self) -> queue.Queue[tuple[str, str, bytes]]:
+    def reply(self, wait_s: float) -> tuple[str, str, bytes] | None:
         """As they come."""
-        return self._queue
+        try:
+            return self.queue.get(timeout=wait_s)
+        except queue.Empty:
+            return None
+
+    def broker_bytes(self, fresh: bool = False) -> tuple[int, int] | None:
+        """There is no broker."""
+        return None

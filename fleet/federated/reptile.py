@@ -87,6 +87,13 @@ class Mean:
         return MetricRecord({**means, "devices": self.count})
 
 
+def examples_of(metrics: MetricRecord) -> float:
+    """Samples that a device learned from."""
+    value = metrics["num-examples"]
+    assert isinstance(value, int | float)
+    return float(value)
+
+
 class TinyReptile(Strategy):
     """Args:
     layout: of the weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fleet.errors import ConflictError, FleetError
@@ -20,7 +22,12 @@ from fleet.federated.fedtiny import SparseFedAvg
 from fleet.federated.grid import MqttGrid
 from fleet.federated.layout import Layout
 from fleet.federated.plan import Opened
-from fleet.federated.strategies import Shifted, make_strategy, refuse_silent_privacy
+from fleet.federated.strategies import (
+    Shifted,
+    is_flowers,
+    make_strategy,
+    refuse_silent_privacy,
+)
 from fleet.store import Store, audit, federated, queues
 from fleet.store.audit import Entry
 
@@ -96,6 +103,7 @@ class Run:
         self._progress = progress
         self._round: _Round | None = None
         self._losses: list[float] = []
+        self._counted: tuple[int, int] | None = None
 
     def refused(self, device: str, why: str) -> None:
         """For `MqttGrid`: a reply of the present round was not used."""
@@ -149,11 +157,13 @@ class Run:
         Raises:
             FleetError: no round can be made, or privacy would be silent.
         """
+        self._wait_for_quorum(grid)
+        self._counted = grid.broker_bytes() or grid.broker_bytes(fresh=True)
         number, done, weights, mask = self.state()
         strategy = make_strategy(self._plan, self._layout, weights, mask)
         refuse_silent_privacy(strategy, grid)
         left = self._plan.rounds.count - done
-        shifted = Shifted(strategy, done, lambda r: self._begin(grid, r))
+        shifted = Shifted(strategy, done, lambda r: self._begin(grid, r, strategy))
         self._last = weights
 
         def whole(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -173,26 +183,65 @@ class Run:
                 self._layout.record(weights),
                 left,
                 self._plan.rounds.deadline_s,
-                train_config=sent if _is_flowers(strategy) else None,
+                train_config=sent if is_flowers(strategy) else None,
                 evaluate_fn=whole,
             )
         except _EndedError:
             early = True
+        last = self._round.number if self._round is not None else done
+        received, sent_ = self._passed(grid, fresh=True)
         with self._store.write() as connection:
+            # What the broker told since the last round was committed.
+            federated.add_broker_bytes(connection, number, last, received, sent_)
             federated.set_state(connection, number, "finished")
             detail = {"rounds": done + left, "early": early}
             self._audit(connection, number, "federated.finished", detail)
         assert self._round is not None or left == 0
         final = strategy.mask if isinstance(strategy, SparseFedAvg) else None
-        last = self._round.number if self._round is not None else done
         return Result(self._plan.name, last, self._last, final, early, self._losses)
 
-    def _begin(self, grid: MqttGrid, server_round: int) -> None:
+    def _wait_for_quorum(self, grid: MqttGrid) -> None:
+        quorum, end = self._plan.who.quorum, time.monotonic() + self._plan.rounds.wait_s
+        while grid.ready() < quorum:
+            if time.monotonic() > end:
+                raise FleetError(
+                    f"{grid.ready()} of {quorum} devices are online and learn this model "
+                    f"(ABI {self._abi})",
+                    "Start them, lower quorum in the plan, or check fleet device list. The same "
+                    "command goes on after the last whole round.",
+                )
+            time.sleep(0.2)
+
+    def _passed(self, grid: MqttGrid, fresh: bool = False) -> tuple[int | None, int | None]:
+        """Bytes that the broker received and sent since this was last asked, as far as it told."""
+        now, before = grid.broker_bytes(fresh), self._counted
+        if now is None or before is None:
+            return None, None
+        self._counted = now
+        # A broker that was started again counts from 0.
+        return (
+            now[0] - before[0] if now[0] >= before[0] else now[0],
+            now[1] - before[1] if now[1] >= before[1] else now[1],
+        )
+
+    def _begin(self, grid: MqttGrid, server_round: int, strategy: Strategy) -> None:
+        self._wait_for_quorum(grid)
         digest = hashlib.sha256(self._last.astype("<f4").tobytes()).hexdigest()
         self._round = _Round(server_round, time.time(), digest)
         self._round.down, self._round.up = grid.traffic.down, grid.traffic.up
-        grid.round = server_round
-        grid.contributors = self._round.devices
+        # Ours choose by themselves.
+        choose = self._sample(server_round) if is_flowers(strategy) else list
+        self._round.devices = grid.begin(server_round, choose)
+
+    def _sample(self, server_round: int) -> Callable[[list[int]], list[int]]:
+        who = self._plan.who
+        rng = random.Random(f"{self._plan.seed}/{server_round}")
+
+        def choose(nodes: list[int]) -> list[int]:
+            count = round(who.devices * who.over_selection) or len(nodes)
+            return rng.sample(nodes, min(count, len(nodes)))
+
+        return choose
 
     def _commit(self, number: int, grid: MqttGrid, strategy: Shifted, arrays: ArrayRecord) -> None:
         made = self._round
@@ -213,12 +262,15 @@ class Run:
         inner = strategy.inner
         mask = sparse.mask_bytes(inner.mask) if isinstance(inner, SparseFedAvg) else None
         data = vector.astype("<f4").tobytes()
+        received, sent = self._passed(grid)
         facts: dict[str, Any] = {
             "devices": sorted(made.devices),
             "metrics": metrics,
             "refused": [list(r) for r in made.refused],
             "bytes_down": grid.traffic.down - made.down,
             "bytes_up": grid.traffic.up - made.up,
+            "broker_received": received,
+            "broker_sent": sent,
             "digest_in": made.digest,
             "digest_out": hashlib.sha256(data).hexdigest(),
             "started_at": made.started_at,
@@ -253,7 +305,3 @@ class Run:
     def _audit(self, connection: Any, number: int, action: str, detail: dict[str, Any]) -> None:
         entry = Entry(action, f"federated/{number}", self._actor, self._tenant, detail)
         audit.append(connection, [entry])
-
-
-def _is_flowers(strategy: object) -> bool:
-    return type(strategy).__module__.startswith("flwr.")

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from fleet.errors import InvalidError
 from fleet.federated import masks
-from fleet.federated.fedtiny import FedTiny, GradualMagnitude
+from fleet.federated.averaging import FedAvg, FedProx
+from fleet.federated.fedtiny import FedTiny, GradualMagnitude, SparseFedAvg
 from fleet.federated.grid import MqttGrid
 from fleet.federated.layout import Layout
 from fleet.federated.plan import Plan
@@ -39,7 +41,7 @@ def make_strategy(
     options = dict(plan.options or {})
     train = plan.training
     common: dict[str, Any] = {"steps": train.steps, "lr": train.lr, "seed": plan.seed}
-    devices = plan.who.devices or FOR_EVER
+    devices = round(plan.who.devices * plan.who.over_selection) or FOR_EVER
     try:
         match plan.strategy:
             case "tinyreptile" | "tinymetafed" | "fedsgd":
@@ -56,7 +58,7 @@ def make_strategy(
                     made.mask = mask
                 return made
             case _:
-                return _flower(plan, options)
+                return _flower(plan, layout, options)
     except TypeError as error:
         raise InvalidError(f"options of '{plan.strategy}': {error}") from None
 
@@ -95,20 +97,21 @@ def _fedtiny(
     return FedTiny(layout, mask, **{**common, **options})
 
 
-def _flower(plan: Plan, options: dict[str, Any]) -> Strategy:
-    """Flower's strategies; devices do not evaluate, and absent ones are not waited for."""
-    kinds: Mapping[str, type[flower.FedAvg]] = {
-        "fedavg": flower.FedAvg,
-        "fedprox": flower.FedProx,
-        "fedmedian": flower.FedMedian,
-        "krum": flower.Krum,
-        "trimmedmean": flower.FedTrimmedAvg,
-    }
+def _flower(plan: Plan, layout: Layout, options: dict[str, Any]) -> Strategy:
+    """Flower's strategies. Who is asked is settled before they are: they take all they are given,
+    and wait for nobody."""
     common = {
         "fraction_evaluate": 0.0,
         "min_train_nodes": 1,
         "min_evaluate_nodes": 0,
-        "min_available_nodes": plan.who.quorum,
+        "min_available_nodes": 1,
+    }
+    kinds: Mapping[str, Callable[..., Strategy]] = {
+        "fedavg": partial(FedAvg, layout),
+        "fedprox": partial(FedProx, layout),
+        "fedmedian": flower.FedMedian,
+        "krum": flower.Krum,
+        "trimmedmean": flower.FedTrimmedAvg,
     }
     clip = options.pop("clipping_norm", None)
     noise = options.pop("noise_multiplier", 0.0)
@@ -118,6 +121,11 @@ def _flower(plan: Plan, options: dict[str, Any]) -> Strategy:
             made, float(noise), float(clip), plan.who.devices or plan.who.quorum
         )
     return made
+
+
+def is_flowers(strategy: Strategy) -> bool:
+    """Whether a strategy takes its nodes and its training settings from its caller."""
+    return not isinstance(strategy, TinyReptile | SparseFedAvg)
 
 
 def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid) -> None:

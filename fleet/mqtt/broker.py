@@ -93,6 +93,8 @@ def _configuration(home: Home) -> str:
         "persistence true",
         f"persistence_location {folder}/",
         "autosave_interval 10",
+        # Federated rounds are accounted by the broker's counters.
+        "sys_interval 1",
         f"max_queued_messages {QUEUE}",
         "max_inflight_messages 5000",
         "persistent_client_expiration 14d",

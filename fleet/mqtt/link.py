@@ -60,6 +60,7 @@ class Link:
         on_message: called in the connection's thread; must not wait.
         metrics: of the process.
         instance: names this process among those of the same role.
+        receive_maximum: messages that the broker may send before the first is acknowledged.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class Link:
         on_message: Callable[[Incoming], None],
         metrics: Metrics,
         instance: str = "",
+        receive_maximum: int = RECEIVE_MAXIMUM,
     ) -> None:
         self._home = home
         self._role = role
         self._subscriptions = list(subscriptions)
         self._on_message = on_message
+        self._receive_maximum = receive_maximum
         self._connected = metrics.connected.labels(role)
         self._connection = 0
         self._up = threading.Event()
@@ -106,7 +109,7 @@ class Link:
         config = self._home.config.broker
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = SESSION_S
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.ReceiveMaximum = self._receive_maximum
         where = f"{config.host}:{config.worker_port}"
         try:
             self._client.connect(

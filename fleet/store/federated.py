@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection, RowMapping
 
 from fleet.store import schema
@@ -58,6 +58,22 @@ def commit_round(
     connection.execute(
         schema.federated_round.insert().values(run_id=run_id, number=number, **facts)
     )
+
+
+def add_broker_bytes(
+    connection: Connection, run_id: int, number: int, received: int | None, sent: int | None
+) -> None:
+    """What the broker told after a round was committed."""
+    table = schema.federated_round
+    if received is not None and sent is not None:
+        connection.execute(
+            update(table)
+            .where(table.c.run_id == run_id, table.c.number == number)
+            .values(
+                broker_received=func.coalesce(table.c.broker_received, 0) + received,
+                broker_sent=func.coalesce(table.c.broker_sent, 0) + sent,
+            )
+        )
 
 
 def set_state(connection: Connection, run_id: int, state: str) -> None:

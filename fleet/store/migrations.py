@@ -30,7 +30,15 @@ def _federated(connection: Connection) -> None:
     connection.execute(schema.training_jobs.insert(), {"one": 1, "next": 1})
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _federated)
+def _broker_bytes(connection: Connection) -> None:
+    table = schema.federated_round
+    present = {c["name"] for c in inspect(connection).get_columns(table.name)}
+    for column in ("broker_received", "broker_sent"):
+        if column not in present:
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column} BIGINT"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first, _federated, _broker_bytes)
 
 
 def migrate(connection: Connection) -> None:

@@ -332,6 +332,9 @@ federated_round = Table(
     Column("refused", JSON, nullable=False),  # device and reason
     Column("bytes_down", BigInteger, nullable=False),
     Column("bytes_up", BigInteger, nullable=False),
+    # All that passed through the broker, by its own counters; null where it told nothing.
+    Column("broker_received", BigInteger),
+    Column("broker_sent", BigInteger),
     Column("digest_in", String(64), nullable=False),
     Column("digest_out", String(64), nullable=False),
     Column("started_at", Float, nullable=False),

@@ -151,6 +151,10 @@ def test_devices_learn_and_every_round_is_told(fleet: Fleet):
     assert [len(json.loads(r[1])) for r in rounds] == [6] * 8
     assert all(r[2] == 6 * 25 * 4 for r in rounds)
     assert [r[3] for r in rounds[1:]] == [r[4] for r in rounds[:-1]]
+    # By the broker's own counters: each byte goes in and out, with what MQTT and CBOR add.
+    payload = told["bytes_down"] + told["bytes_up"]
+    assert payload == 8 * 6 * 2 * 25 * 4
+    assert payload < told["broker_received"] and payload < told["broker_sent"] < 100 * payload
     weights = (fleet.folder / "avg-result" / "weights.f32").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == rounds[-1][4]
     audited = fleet.fleet("audit", "export", "--subject", "federated/1")

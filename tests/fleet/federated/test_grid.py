@@ -5,7 +5,9 @@ wire's codec. tests/fleet/federated/test_devices.py does the same with C agents 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from torch import nn
 
 from fleet.errors import InvalidError
 from fleet.federated import masks
-from fleet.federated.fedtiny import FedTiny, GradualMagnitude, candidates, select
+from fleet.federated.averaging import FedAvg, FedProx
+from fleet.federated.fedtiny import FedTiny, GradualMagnitude, SparseFedAvg, candidates, select
 from fleet.federated.grid import MqttGrid, Node
 from fleet.federated.jobs import ARRAYS, CONFIG, config
 from fleet.federated.local import LocalExchange, Samples, TorchClient, layout_of, read_model
@@ -86,7 +89,6 @@ def poison(device: str, job: TrainJob, data: bytes) -> bytes:
     if device != "d3":
         return data
     import zlib
-    from dataclasses import replace
 
     reply = decode(TrainReply, data)
     values = (np.frombuffer(reply.data, "<f4") * -100).astype("<f4").tobytes()
@@ -120,7 +122,6 @@ def misdeed(make: Callable[[TrainReply], bytes | None]) -> Callable[[TrainReply]
 
 def with_values(reply: TrainReply, values: np.ndarray, **changes: object) -> bytes:
     import zlib
-    from dataclasses import replace
 
     data = values.astype("<f4").tobytes()
     facts = {"data": data, "crc": zlib.crc32(data), "total": len(data), **changes}
@@ -176,6 +177,90 @@ def test_dropouts_do_not_hang_a_round():
     assert time.monotonic() - begun < 30
 
 
+def test_sending_is_within_the_deadline():
+    """Each job takes longer to send than its share of the deadline."""
+    setting = Setting()
+    send = setting.exchange.send
+
+    def slowly(node: Node, job: TrainJob, wait_s: float) -> bool:
+        time.sleep(min(0.3, wait_s))
+        return wait_s > 0.3 and send(node, job, wait_s)
+
+    setting.exchange.send = slowly  # type: ignore[method-assign]
+    content = RecordDict({ARRAYS: setting.layout.record(setting.start), CONFIG: config({})})
+    asked = [Message(content, n, MessageType.TRAIN) for n in setting.grid.get_node_ids()]
+    begun = time.monotonic()
+    got = list(setting.grid.send_and_receive(asked, timeout=1.0))
+    assert time.monotonic() - begun < 2.0  # eight would take 2.4 s
+    errors = [m for m in got if m.has_error()]
+    assert len(got) == 8 and 1 <= len(errors) < 8
+    assert "the broker did not take the job" in setting.refused[-1][1]
+
+
+def test_a_round_asks_those_that_were_there_when_it_began():
+    """Flower asks for the nodes twice, and waits without end when one has left in between."""
+    setting = Setting()
+    asked = setting.grid.begin(1, list)
+    setting.exchange._nodes.pop(next(iter(setting.exchange._nodes)))
+    strategy = flower.FedAvg(**STOCK)
+    got = strategy.configure_train(
+        1, setting.layout.record(setting.start), config({}), setting.grid
+    )
+    replies = list(setting.grid.send_and_receive(got, timeout=5))
+    assert len(replies) == 8 and sum(m.has_error() for m in replies) == 1
+    assert len(asked) == 7
+    assert setting.refused == [("unknown", "the device is not connected")]
+
+
+@pytest.mark.parametrize(
+    ("stock", "ours"), [(flower.FedAvg, FedAvg), (flower.FedProx, FedProx)], ids=["avg", "prox"]
+)
+def test_averages_are_flowers_from_one_reply_at_a_time(stock, ours):
+    alive: list[int] = []
+
+    def ends(strategy: flower.Strategy) -> np.ndarray:
+        setting = Setting()
+        aggregate = strategy.aggregate_train
+        references: list[weakref.ref[Message]] = []
+
+        def passed(replies: Iterable[Message]) -> Iterator[Message]:
+            for reply in replies:
+                references.append(weakref.ref(reply))
+                yield reply
+                del reply
+                alive.append(sum(r() is not None for r in references))
+
+        strategy.aggregate_train = lambda r, replies: aggregate(r, passed(replies))
+        result = strategy.start(
+            setting.grid, setting.layout.record(setting.start), 3, 5.0,
+            train_config=config({"steps": 32, "lr": 0.1, "batch": 4}),
+        )  # fmt: skip
+        return setting.layout.vector(result.arrays)
+
+    options = {"proximal_mu": 0.1} if stock is flower.FedProx else {}
+    theirs = ends(stock(**STOCK, **options))
+    assert max(alive) >= 8
+    alive.clear()
+    layout = Setting().layout
+    np.testing.assert_allclose(ends(ours(layout, **STOCK, **options)), theirs, rtol=1e-5)
+    assert max(alive) <= 1
+
+
+def test_what_devices_pull_is_counted():
+    counts = []
+    for room in (1 << 30, 16):
+        setting = Setting()
+        setting.exchange._nodes = {
+            i: replace(n, packet_bytes=room) for i, n in setting.exchange.nodes().items()
+        }
+        mask = np.array([True, True, True, False, True])
+        strategy = SparseFedAvg(setting.layout, mask, devices=8)
+        setting.run(strategy, rounds=2)
+        counts.append((setting.grid.traffic.down, setting.grid.traffic.up))
+    # Two rounds of eight devices: five float32 and a mask of one byte down, four values up.
+    assert counts == [(2 * 8 * 21, 2 * 8 * 16)] * 2
+
+
 def test_late_replies_are_not_counted():
     kept: list[bytes] = []
 
@@ -194,7 +279,7 @@ def test_late_replies_are_not_counted():
     )
     assert first[0].has_error()
     setting.grid.round = 2
-    setting.exchange.replies().put(("local", "d0", kept[0]))
+    setting.exchange.queue.put(("local", "d0", kept[0]))
     second = list(
         setting.grid.send_and_receive([Message(content, node, MessageType.TRAIN)], timeout=5)
     )
