@@ -309,9 +309,7 @@ def test_a_mask_is_pulled_right_after_the_weights(device: Device):
     digest = hashlib.sha256(mask).digest()
     device.server.artefacts[digest] = mask
     begun = time.monotonic()
-    reply, arrays = device.run(
-        parameters=np.where(active, start, 0), data=None, mask_digest=digest
-    )
+    reply, arrays = device.run(parameters=np.where(active, start, 0), data=None, mask_digest=digest)
     # Unanswered requests are repeated after 10 s; nothing here may wait for that.
     assert time.monotonic() - begun < 9
     assert reply.coding == IndexCoding.MASK and len(arrays[0][1]) == 4 * active.sum()
