@@ -325,7 +325,8 @@ static void on_blob(tml_agent_t *agent, tml_bytes_t payload, uint32_t now_ms) {
     tml_bytes_t digest;
     uint32_t offset;
     bool for_trainer;
-    /* What was asked of an artefact says nothing of the next one: a job's mask after its weights. */
+    /* What was asked of an artefact says nothing of the next one: a job's mask after its weights.
+     */
     const bool is_next = next_request(agent, &digest, &offset, &for_trainer) &&
                          memcmp(digest.data, reply.blob.data, reply.blob.size) != 0;
     if (is_next) agent->asked_to = 0;
