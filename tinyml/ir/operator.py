@@ -84,6 +84,11 @@ class Operator(ABC):
         """Multiply-accumulates of one run."""
         return 0
 
+    def must_reach(self, inputs: Sequence[Array]) -> float | None:
+        """A value that the range of its first input must hold though no sample may show it, for
+        an operator whose integers need one; from the float inputs of one run."""
+        return None
+
     def id_count(self, inputs: Sequence[Shape]) -> int | None:
         """How many ids its integer input may take, None where it has no such input."""
         return None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from tinyml.writers.onnx.builder import OnnxBuilder
     from tinyml.writers.tflite.builder import TfliteBuilder
 
+# The largest part of a row's sum that keys of padding may count.
+_STOLEN = 1 / 512
+
 
 @dataclass(frozen=True)
 class MaskedSoftmax(Operator):
@@ -34,8 +38,8 @@ class MaskedSoftmax(Operator):
 
     A key whose id is ``padding`` has weight 0. In integers it also counts exp(lowest - largest)
     in the row's sum, where "lowest" is the score of integer -128: that is what TFLite-Micro's
-    operators compute. Ranges should leave -128 some 12 below a row's largest score; then the
-    sum does not feel it.
+    operators compute. `must_reach` keeps -128 so far below every row's largest score that all
+    keys of padding together count next to nothing.
 
     Source: SELECT, TFLite's softmax of int8 to int16, QUANTIZE to a zero point of 0, SELECT.
     """
@@ -50,6 +54,13 @@ class MaskedSoftmax(Operator):
 
     def input_dtype(self, out: DType) -> DType:
         return DType.INT8
+
+    def must_reach(self, inputs: Sequence[Array]) -> float:
+        x, ids = inputs
+        masked = np.where(ids[0] == self.padding, -np.inf, x)
+        largest = masked.max(axis=-1)
+        smallest = np.min(largest, where=np.isfinite(largest), initial=np.max(x))
+        return float(smallest - math.log(x.shape[-1] / _STOLEN))
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         x, ids = inputs

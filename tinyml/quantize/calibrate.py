@@ -53,8 +53,10 @@ def calibrate(
     """
     low: dict[str, float] = {}
     high: dict[str, float] = {}
+    reached: dict[str, list[float]] = {}
     for index, sample in enumerate(samples):
-        for name, value in _reals(graph, sample):
+        values = run(graph, sample)
+        for name, value in _reals(graph, values):
             smallest, largest = float(value.min()), float(value.max())
             if not (np.isfinite(smallest) and np.isfinite(largest)):
                 raise CalibrationError(
@@ -63,24 +65,36 @@ def calibrate(
                 )
             low[name] = min(low.get(name, np.inf), smallest)
             high[name] = max(high.get(name, -np.inf), largest)
+        for name, bound in _must_reach(graph, values):
+            reached.setdefault(name, []).append(bound)
         advance()
     counts = {name: np.zeros(BINS, np.int64) for name in low}
     for sample in samples:
-        for name, value in _reals(graph, sample):
+        for name, value in _reals(graph, run(graph, sample)):
             counts[name] += _count(value, low[name], high[name])
         advance()
     histograms = {n: Histogram(low[n], high[n], counts[n]) for n in low}
     own = observers or {}
     ranges = {n: own.get(n, observer).range(h) for n, h in histograms.items()}
+    for name, needed in reached.items():
+        ranges[name] = min(ranges[name][0], *needed), max(ranges[name][1], *needed)
     clipped = {n: h.outside(*ranges[n]) for n, h in histograms.items()}
     return Calibration(ranges, histograms, clipped)
 
 
-def _reals(graph: Graph, sample: Sample) -> Iterator[tuple[str, Array]]:
+def _reals(graph: Graph, values: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
     """Every activation that has a range: ids have none."""
-    for name, value in run(graph, sample).items():
+    for name, value in values.items():
         if graph.tensors[name].dtype is DType.FLOAT32:
             yield name, value
+
+
+def _must_reach(graph: Graph, values: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
+    """What operators need of their inputs' ranges whatever was seen."""
+    for node in graph.nodes:
+        bound = node.op.must_reach([values[i] for i in node.inputs if i in values])
+        if bound is not None:
+            yield node.inputs[0], bound
 
 
 def _count(value: Array, low: float, high: float) -> Array:

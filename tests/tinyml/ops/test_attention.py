@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,10 @@ from hypothesis import strategies as st
 
 from tests.tinyml.single_op import ids, seeds, zero_points
 from tinyml.ir import DType, Graph, Node, Quantisation, Tensor
+from tinyml.ir.execute import outputs
 from tinyml.ops import MaskedSoftmax
+from tinyml.quantize import calibrate, quantise
+from tinyml.quantize.observers import MinMax
 from tinyml.runtimes.interpreters import LiteRt, TfliteMicro
 from tinyml.writers.tflite import write_tflite
 
@@ -69,6 +74,26 @@ def test_reals(keys, scale, seed):
     assert np.abs(found - real).max() < 9 / 32768
     assert np.allclose(real.sum(-1), 1, atol=1e-5)
     assert not reference(graph, values)[..., max(1, keys // 2) :].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(keys=st.integers(2, 257), real=st.integers(1, 40), level=st.floats(-3, 3), seed=seeds)
+def test_padding_takes_next_to_nothing_on_the_calibrated_grid(keys, real, level, seed):
+    """Scores in a narrow band, as a short text has them: without `must_reach` the grid would end
+    just below it, and what the padding counts would be most of the sum."""
+    real = min(real, keys)
+    scores = np.random.default_rng(seed).normal(level, 0.5, (1, 3, keys)).astype(np.float32)
+    tokens = np.where(np.arange(keys) < real, 1, 0).astype(np.int32)[None]
+    chain = masked(3, keys, 0.1, 0)
+    chain.tensors = {
+        k: replace(t, dtype=DType.FLOAT32, quant=None) for k, t in chain.tensors.items()
+    }
+    chain.tensors["ids"] = ids("ids", (1, keys))
+    values = {"x": scores, "ids": tokens}
+    made = quantise(chain, calibrate(chain, [values], MinMax()))
+    weights = outputs(made, {"x": made.tensors["x"].q.quantise(scores), "ids": tokens})[0]
+    assert np.abs(weights.sum(-1) / 32768 - 1).max() < 1 / 256 + keys / 32768
+    assert calibrate(chain, [values], MinMax()).ranges["x"][0] < scores[..., :real].max() - 6
 
 
 def test_no_key_at_all():

@@ -8,6 +8,7 @@ from pathlib import Path
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
 from tinyml.importers.tflite.file import DAMAGED_HINT, StoredModel, StoredOperator, damaged, parse
+from tinyml.importers.tflite.masks import fold_masks
 from tinyml.importers.tflite.operators import SUPPORTED, TRANSLATORS
 from tinyml.importers.tflite.reader import Reader, Unsupported
 from tinyml.importers.tflite.tables import fold_tables
@@ -44,7 +45,7 @@ def import_tflite(source: Path | bytes, name: str | None = None) -> Graph:
 
 
 def _import(data: bytes, name: str | None, stem: str) -> Graph:
-    model = fold_tables(parse(data))
+    model = fold_masks(fold_tables(parse(data)))
     if not model.operators:
         raise damaged("the model holds no operators")
     reader = Reader(identifier(name or stem or model.description or "model"), model)

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tinyml.importers.tflite.file import Options, StoredOperator
+from tinyml.importers.tflite.masks import MASKED_SOFTMAX
 from tinyml.importers.tflite.reader import Reader, Unsupported
 from tinyml.importers.tflite.tables import TABLE
 from tinyml.ir.operator import Operator
@@ -32,6 +33,7 @@ from tinyml.ops import (
     LeakyRelu,
     Logistic,
     Lstm,
+    MaskedSoftmax,
     Maximum,
     MaxPool2D,
     Mean,
@@ -424,6 +426,15 @@ def _table(reader: Reader, operator: StoredOperator) -> None:
     if table.data is None:
         raise Unsupported(f"'{table.name}' is computed at run time; a constant is supported")
     reader.apply(Table(), [x], operator, [table])
+
+
+@translates(MASKED_SOFTMAX, 3)
+def _masked_softmax(reader: Reader, operator: StoredOperator) -> None:
+    scores, ids = (reader.tensor(i) for i in operator.inputs[:2])
+    (padding,) = reader.constant(operator, 2, DType.INT32)
+    if ids.dtype is not DType.INT32:
+        raise Unsupported(f"ids of {ids.dtype.value}; int32 is supported")
+    reader.apply(MaskedSoftmax(padding), [scores], operator, [ids])
 
 
 @translates("LEAKY_RELU", 1, options="LeakyReluOptions")
@@ -880,4 +891,4 @@ def _assign_variable(reader: Reader, operator: StoredOperator) -> None:
 
 
 # A table is no operator of the format.
-SUPPORTED = tuple(sorted(TRANSLATORS.keys() - {TABLE}))
+SUPPORTED = tuple(sorted(TRANSLATORS.keys() - {MASKED_SOFTMAX, TABLE}))

@@ -27,6 +27,7 @@ from tinyml.ops import (
     Gather,
     LeakyRelu,
     Logistic,
+    MaskedSoftmax,
     Maximum,
     MaxPool2D,
     Mean,
@@ -70,6 +71,7 @@ _CONVERSIONS: dict[type[Operator], set[tuple[DType, DType]]] = {
         (DType.INT16, DType.INT16),
         (DType.INT8, DType.INT16),
     },
+    MaskedSoftmax: {(DType.INT8, DType.INT16)},
     ArgMax: {(DType.INT8, DType.INT32)},
 }
 # Operators with an int16 form in TFLite-Micro, beside those that move integers.

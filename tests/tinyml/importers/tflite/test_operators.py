@@ -28,9 +28,10 @@ from tests.tinyml.single_op import ids, random_feeds, weights_and_bias, wide
 from tinyml.errors import ImportModelError
 from tinyml.importers.tflite import import_tflite
 from tinyml.importers.tflite.operators import SUPPORTED
-from tinyml.ir import DType, Quantisation, Tensor
+from tinyml.ir import DType, Graph, Node, Quantisation, Tensor
 from tinyml.ir.execute import outputs
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise
+from tinyml.ops import MaskedSoftmax
 from tinyml.runtimes.interpreters import TfliteMicro
 from tinyml.writers.tflite import write_tflite
 
@@ -271,6 +272,45 @@ SPREAD = {
     "unpack": spread("UNPACK", [int8("x", (3, 2, 4))],
                      [int8(n, (3, 4)) for n in "ab"], "UnpackOptions", num=2, axis=1),
 }  # fmt: skip
+
+
+def masked_softmax(padding=0):
+    """What `MaskedSoftmax.to_tflite` writes for 3 rows of 20 keys."""
+    op = MaskedSoftmax(padding)
+    scores = int8("x", (1, 3, 20), 0.09, -7)
+    out = Tensor("y", (1, 3, 20), DType.INT16, op.fixed_quantisation())
+    tensors = {"x": scores, "ids": ids("ids", (1, 20)), "y": out}
+    node = Node(op, ("x", "ids"), "y", "l")
+    return write_tflite(Graph("g", tensors, [node], ["x", "ids"], ["y"]))
+
+
+def test_a_masked_softmax_is_one_operator():
+    graph = import_tflite(masked_softmax(padding=3))
+    assert [n.op for n in graph.nodes] == [MaskedSoftmax(3)]
+    assert_equal_to_micro(masked_softmax(padding=3))
+
+
+def _other_offset(model):
+    names = [t.name.decode() for t in model.subgraphs[0].tensors]
+    stored = model.subgraphs[0].tensors[names.index("y_offset")]
+    model.buffers[stored.buffer].data = np.array([32767], "<i4").view(np.uint8)
+
+
+def _other_grid(model):
+    names = [t.name.decode() for t in model.subgraphs[0].tensors]
+    model.subgraphs[0].tensors[names.index("y_full")].quantization.scale = [2.0**-15]
+
+
+def _other_beta(model):
+    for operator in model.subgraphs[0].operators:
+        if isinstance(operator.builtinOptions, schema.SoftmaxOptionsT):
+            operator.builtinOptions.beta = 0.5
+
+
+@pytest.mark.parametrize("change", [_other_offset, _other_grid, _other_beta])
+def test_other_spellings_of_a_masked_softmax_are_refused(change):
+    with pytest.raises(ImportModelError, match="SELECT_V2"):
+        import_tflite(edited(masked_softmax(), change))
 
 
 @pytest.mark.parametrize("case", SPREAD)

@@ -13,8 +13,10 @@ from tinyml.errors import ImportModelError
 from tinyml.export import compile_model, write_c_folder
 from tinyml.importers.onnx import import_onnx
 from tinyml.importers.pytorch import module_to_onnx
+from tinyml.importers.tflite import import_tflite
 from tinyml.ir import DType
 from tinyml.ops import Attention, Norm, SequenceConv
+from tinyml.passes import c_passes, run_passes
 from tinyml.samples import Samples, quantised_feeds
 from tinyml.source import Source
 from tinyml.targets import load_target
@@ -63,6 +65,21 @@ def test_integers_are_equal_everywhere(source: Source, tmp_path: Path):
     assert made.c_model.files["small.c"].count("tml_used_rows") >= 3
     # No tensor of the C is n x n, nor wider than one row between the layers.
     assert made.plan.arena_bytes < 2 * LENGTH * 32 + 4 * LENGTH + 2200
+
+
+def test_the_written_model_reads_back(source: Source):
+    """`tinyml run` and `verify` have nothing but the files."""
+    samples = Samples("random texts", {"": texts(24, LENGTH, SMALL.vocabulary)})
+    made = compile_model(source, load_target("host"), samples)
+    read = import_tflite(write_tflite(made.graph), made.graph.name)
+    feeds = quantised_feeds(made.graph, samples.take(6).fit(made.graph))
+    assert read.inputs == made.graph.inputs
+    for a, b in zip(
+        reference_outputs(read, feeds), reference_outputs(made.graph, feeds), strict=True
+    ):
+        np.testing.assert_array_equal(a[0], b[0])
+    kinds = [n.op.kind for n in run_passes(read, c_passes()).nodes]
+    assert kinds == [n.op.kind for n in made.c_graph.nodes]
 
 
 def test_padding_changes_no_integer(source: Source):
