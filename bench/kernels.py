@@ -16,22 +16,18 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from operators import PLAIN, Plain
 
 from tinyml.export import write_c_folder
 from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
+from tinyml.ir.random_feed import random_feed
 from tinyml.kernels import Variant, applicable, choose
 from tinyml.kernels.cost import FEATURES, cost_key, features
 from tinyml.measure import count_instructions
 from tinyml.ops import (
-    Add,
-    AveragePool2D,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
-    MaxPool2D,
-    Mean,
-    Mul,
-    Softmax,
     Window,
 )
 from tinyml.ops.weighted import Weighted
@@ -53,12 +49,12 @@ class Case:
     Args:
         op: the operator.
         inputs: shapes of its activations.
-        weights: shape of its weights, empty for operators without.
+        weights: shape of its weights.
     """
 
     op: Operator
     inputs: tuple[tuple[int, ...], ...]
-    weights: tuple[int, ...] = ()
+    weights: tuple[int, ...]
 
 
 def conv(size: int, c: int, out: int, kernel: int, stride: int = 1) -> Case:
@@ -86,14 +82,6 @@ CASES = (
     *(depthwise(32, 1, 3, 2, 8), depthwise(6, 72, 7), depthwise(9, 22)),
     *(dense(1, 640, 32), dense(1, 128, 128), dense(1, 64, 10), dense(1, 30, 5)),
     *(dense(8, 64, 64), dense(32, 128, 32)),
-)
-PLAIN = (
-    Case(Add(), ((1, 16, 16, 16), (1, 16, 16, 16))),
-    Case(Mul(), ((1, 16, 16, 16), (1, 16, 16, 16))),
-    Case(MaxPool2D(Window((2, 2), (2, 2))), ((1, 16, 16, 16),)),
-    Case(AveragePool2D(Window((6, 6), (1, 1))), ((1, 6, 6, 64),)),
-    Case(Mean(), ((1, 6, 6, 64),)),
-    Case(Softmax(), ((1, 64),)),
 )
 
 
@@ -129,45 +117,43 @@ def measure(target: Target) -> list[Measured]:
     return [row for part in parts for row in measure_part(target, part)]
 
 
-def measure_part(target: Target, cases: Sequence[Case]) -> list[Measured]:
+def measure_part(target: Target, cases: Sequence[Case | Plain]) -> list[Measured]:
     """Cases with all kernels of a core: nodes of one graph, counted in one run."""
     rng = np.random.default_rng(0)
     graph = Graph("kernels", {}, [], [], [])
     about: dict[str, Callable[[int], Measured]] = {}
 
-    def place(case: Case, kernel: str, wrap: Callable[[Operator], Operator]) -> str:
+    def place(op: Operator, tensors: Sequence[Tensor], out: Tensor) -> str:
         index = len(graph.nodes)
-        tensors = [
-            activation(f"in{index}_{i}", shape, 0.05 - 0.02 * i)
-            for i, shape in enumerate(case.inputs)
-        ]
-        graph.inputs += [t.name for t in tensors]
-        if case.weights:
-            tensors += constants(rng, case, index)
-        for tensor in tensors:
-            graph.add(tensor)
-        op = wrap(case.op)
-        shape = op.infer([t.shape for t in tensors])
-        out = graph.add(output(op, f"out{index}", shape))
-        graph.outputs.append(out)
-        graph.nodes.append(Node(op, tuple(t.name for t in tensors), out, f"{kernel} {index}"))
-        return out
+        names = [graph.add(replace(t, name=f"{t.name}{index}")) for t in tensors]
+        state = {names[i]: tensors[i] for i in op.mutates}
+        for name, t in state.items():
+            graph.variables[name] = np.full(t.shape, t.q.z, t.dtype.numpy)
+        graph.inputs += [n for n in names if not graph.tensors[n].is_constant and n not in state]
+        name = graph.add(replace(out, name=f"{out.name}{index}"))
+        graph.outputs.append(name)
+        graph.nodes.append(Node(op, tuple(names), name, f"{op.kind} {index}"))
+        return name
 
     for case in cases:
-        if not isinstance(case.op, Weighted):
-            name = place(case, case.op.kind, lambda op: op)
-            elements = graph.tensors[name].elements
-            about[name] = lambda n, c=case, e=elements: Measured(  # type: ignore[misc]
-                *(title(c), "", None, True, n, 0, e, 0, ())
+        if isinstance(case, Plain):
+            shapes = [t.shape for t in case.ins]
+            out = Tensor("y", case.op.infer(shapes), case.dtype, case.out)
+            macs = case.op.macs(shapes, out.shape)
+            name = place(case.op, case.ins, out)
+            about[name] = lambda n, c=case, e=out.elements, m=macs: Measured(  # type: ignore[misc]
+                *(plain_title(c), "", None, True, n, m, e, 0, ())
             )
             continue
-        ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case, 0)
-        out = output(case.op, "y", case.op.infer([t.shape for t in ins]))
+        ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case)
+        shape = case.op.infer([t.shape for t in ins])
+        out = Tensor("y", shape, DType.INT8, Quantisation.per_tensor(0.3, -128))
+        assert isinstance(case.op, Weighted)
         layer = case.op.c_layer(ins, out)
         best = choose(layer, target.isa)
         loaded = sum(t.bytes for t in ins)
         for variant in applicable(layer, target.isa):
-            name = place(case, variant.kernel, lambda op, v=variant: forced(op, v))  # type: ignore[misc]
+            name = place(forced(case.op, variant), ins, out)
             about[name] = lambda n, c=case, v=variant, b=best, o=out, x=layer, w=loaded: Measured(  # type: ignore[misc]
                 *(title(c), v.kernel, v, v is b, n, x.macs, o.elements, w, tuple(features(x)))
             )
@@ -175,9 +161,7 @@ def measure_part(target: Target, cases: Sequence[Case]) -> list[Measured]:
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_memory(graph, target.isa, by_rows=False)
         write_c_folder(write_c(graph, plan, target.isa), graph.name, Path(folder) / "c")
-        feed = {
-            n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs
-        }
+        feed = random_feed(graph, rng)
         roomy = replace(target, flash_bytes=1 << 30, ram_bytes=1 << 30)
         counted = count_instructions(graph, Path(folder) / "c", roomy, feed, Path(folder))
     return [make(counted.nodes[name]) for name, make in about.items()]
@@ -187,27 +171,16 @@ def activation(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
     return Tensor(name, shape, DType.INT8, Quantisation.per_tensor(scale, -3))
 
 
-def output(op: Operator, name: str, shape: tuple[int, ...]) -> Tensor:
-    quant = Quantisation.per_tensor(0.3, -128)
-    if isinstance(op, Softmax):
-        quant = op.fixed_quantisation()
-    elif isinstance(op, MaxPool2D | AveragePool2D):
-        quant = Quantisation.per_tensor(0.05, -3)
-    return Tensor(name, shape, DType.INT8, quant)
-
-
-def constants(rng: np.random.Generator, case: Case, index: int) -> list[Tensor]:
+def constants(rng: np.random.Generator, case: Case) -> list[Tensor]:
     axis = 3 if isinstance(case.op, DepthwiseConv2D) else 0
     channels = case.weights[axis]
     scale = rng.uniform(0.002, 0.02, channels)
     weights = rng.integers(-127, 128, case.weights).astype(np.int8)
     bias = rng.integers(-20000, 20000, channels).astype(np.int32)
     return [
+        Tensor("w", case.weights, DType.INT8, Quantisation.per_channel(scale, axis), weights),
         Tensor(
-            f"w{index}", case.weights, DType.INT8, Quantisation.per_channel(scale, axis), weights
-        ),
-        Tensor(
-            f"b{index}",
+            "b",
             (channels,),
             DType.INT32,
             Quantisation.per_channel(scale * 0.05, 0),
@@ -225,9 +198,7 @@ def forced(op: Operator, variant: Variant) -> Operator:
 
 
 def title(case: Case) -> str:
-    sizes = " + ".join("x".join(str(n) for n in shape if n > 1) for shape in case.inputs)
-    if not case.weights:
-        return f"{case.op.kind} {sizes}"
+    sizes = dims(case.inputs[0])
     if isinstance(case.op, FullyConnected):
         return f"fully_connected {case.inputs[0][0]} x {case.weights[1]} to {case.weights[0]}"
     window = getattr(case.op, "window")  # noqa: B009
@@ -235,6 +206,15 @@ def title(case: Case) -> str:
     stride = f" / {window.stride[0]}" if window.stride[0] > 1 else ""
     name = "depthwise" if isinstance(case.op, DepthwiseConv2D) else "conv"
     return f"{name} {window.kernel[0]}x{window.kernel[1]}{stride}, {sizes} to {outputs}"
+
+
+def plain_title(case: Plain) -> str:
+    shapes = [t.shape for t in case.ins if not t.is_constant][:2]
+    return " ".join(filter(None, [case.op.kind, " + ".join(map(dims, shapes)), case.of]))
+
+
+def dims(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape if n > 1)
 
 
 def fit(rows: Sequence[Measured]) -> dict[str, dict[str, float]]:

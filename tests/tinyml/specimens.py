@@ -14,6 +14,7 @@ from tinyml.ops import (
     Abs,
     Activation,
     Add,
+    ArgMax,
     BatchMatMul,
     Concatenation,
     Conv2D,
@@ -22,9 +23,12 @@ from tinyml.ops import (
     Gather,
     LeakyRelu,
     Logistic,
+    Maximum,
     Mean,
+    Minimum,
     Mul,
     Pad,
+    ReduceMax,
     Relu,
     Requantise,
     Reshape,
@@ -123,6 +127,17 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
     yield Specimen(Mean((2,)), [a], 0.05, zeros[2], DType.INT8)
     yield Specimen(Sum((1,)), [a], 0.1, zeros[2], DType.INT8)
     yield Specimen(Slice((0, 0, 1), (2, 1, 1), (1, 2, 1)), [a], 0.04, zeros[0], DType.INT8)
+    many = activation("a", (2, integer(1, 9), integer(1, 3), integer(1, 9)), 0.04, zeros[0])
+    for op in (Maximum(), Minimum()):
+        for shape in (many.shape, (1, 1, 1, many.shape[3])):
+            yield Specimen(
+                op, [many, replace(many, name="b", shape=shape)], 0.04, zeros[0], DType.INT8
+            )
+    yield of(Maximum(), x, replace(last, quant=x.quant), scale=x.q.s)
+    yield of(Minimum(), x, replace(x, name="y"), scale=x.q.s)
+    for axes in ((1,), (1, 2), (3,)):
+        yield Specimen(ReduceMax(axes), [many], 0.04, zeros[0], DType.INT8)
+    yield Specimen(ArgMax(), [many], 1.0, 0, DType.INT32)
     table = Tensor(
         "table",
         (7, 5),
@@ -145,7 +160,8 @@ def graph_of(
             names = [graph.add(replace(t, name=f"{t.name}_{index}")) for t in specimen.ins]
             quant = Quantisation.per_tensor(specimen.scale, specimen.zero)
             shape = specimen.op.infer([t.shape for t in specimen.ins])
-            out = graph.add(Tensor(f"out_{index}", shape, specimen.dtype, quant))
+            whole = specimen.dtype is DType.INT32
+            out = graph.add(Tensor(f"out_{index}", shape, specimen.dtype, None if whole else quant))
             graph.inputs += [n for n in names if not graph.tensors[n].is_constant]
             graph.outputs.append(out)
             graph.nodes.append(Node(specimen.op, tuple(names), out, f"{specimen.op.kind} {index}"))

@@ -11,6 +11,7 @@ from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import DType, Tensor
 from tinyml.kernels import DUAL_MULTIPLY
 from tinyml.ops.activation import Activation
+from tinyml.ops.strides import element_strides, merge_axes
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -32,15 +33,9 @@ class Binary(Operator):
 
     def c_shape(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> str:
         """The tml_broadcast_t of this node."""
-        dims = (1,) * (4 - len(out.shape)) + out.shape
-        return c.shape(
-            "tml_broadcast_t",
-            {
-                "dims": dims,
-                "stride_a": broadcast_strides(ins[0].shape),
-                "stride_b": broadcast_strides(ins[1].shape),
-            },
-        )
+        strides = [element_strides(t.shape) for t in ins]
+        dims, a, b = merge_axes(out.shape, *strides)
+        return c.shape("tml_broadcast_t", {"dims": dims, "stride_a": a, "stride_b": b})
 
 
 @dataclass(frozen=True)
@@ -77,12 +72,3 @@ def repeats(x: Tensor, out: Tensor) -> bool:
     """Whether broadcasting an int8 x to the shape of out is x over and over in memory."""
     inner = next((i for i, size in enumerate(x.shape) if size != 1), len(x.shape))
     return x.shape[inner:] == out.shape[inner:] and x.dtype is DType.INT8
-
-
-def broadcast_strides(shape: Shape) -> tuple[int, ...]:
-    """Element strides over 4 dimensions; 0 where the size is 1."""
-    strides, step = [], 1
-    for size in reversed((1,) * (4 - len(shape)) + shape):
-        strides.append(0 if size == 1 else step)
-        step *= size
-    return tuple(reversed(strides))

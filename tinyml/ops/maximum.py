@@ -91,7 +91,7 @@ class ArgMax(Operator):
         b.operator("ARG_MAX", inputs, [b.tensor(out)], "ArgMaxOptions", outputType=b.int32)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        x = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        x = b.to_nhwc(b.integers_of(ins[0]), ins[0].shape)
         found = b.node("ArgMax", [x], axis=len(ins[0].shape) - 1, keepdims=0)
         b.cast(out, b.to_nchw(found, out.shape))
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Tensor
+from tinyml.ops.strides import LARGEST_DIM, merge_axes
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -92,15 +93,9 @@ class Transpose(Operator):
         b.write_integers(out, b.to_nchw(value, out.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        rank = len(out.shape)
         strides = [math.prod(ins[0].shape[axis + 1 :]) for axis in self.permutation]
-        shape = c.shape(
-            "tml_transpose_t",
-            {
-                "output_dims": (1,) * (4 - rank) + out.shape,
-                "input_stride": (0,) * (4 - rank) + tuple(strides),
-            },
-        )
+        dims, steps = merge_axes(out.shape, strides)
+        shape = c.shape("tml_transpose_t", {"output_dims": dims, "input_stride": steps})
         c.call(f"tml_transpose_{c.suffix(out)}", shape, c.read(ins[0]), c.write(out))
 
 
@@ -149,13 +144,24 @@ class Pad(Operator):
         b.write(out, b.node("Pad", [b.read(ins[0]), b.integers(pads)], mode="constant"))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        lead = 4 - len(out.shape)
+        dims, before, after = list(ins[0].shape), list(self.before), list(self.after)
+        # Rows without padding of their own are one.
+        while (
+            len(dims) > 1
+            and not (before[-1] or after[-1])
+            and out.shape[len(dims) - 2] * dims[-1] <= LARGEST_DIM
+        ):
+            inner = dims.pop()
+            dims[-1] *= inner
+            before = [*before[:-2], before[-2] * inner]
+            after = [*after[:-2], after[-2] * inner]
+        lead = 4 - len(dims)
         shape = c.shape(
             "tml_pad_t",
             {
-                "input_dims": (1,) * lead + ins[0].shape,
-                "before": (0,) * lead + self.before,
-                "after": (0,) * lead + self.after,
+                "input_dims": (1,) * lead + tuple(dims),
+                "before": (0,) * lead + tuple(before),
+                "after": (0,) * lead + tuple(after),
             },
         )
         record = c.record([self._value(ins[0])])

@@ -62,12 +62,50 @@ static inline void move_bytes(int8_t *to, int32_t to_step, const int8_t *from, i
     for (int32_t i = 0; i < count; ++i) to[i * to_step] = from[i * from_step];
 }
 
+/* Whether whole words may be read and written there. */
+static inline int words_at(const int8_t *a, const int8_t *b) {
+#if TML_USE_DSP
+    (void)a;
+    (void)b;
+    return 1;
+#else
+    return (((uintptr_t)a | (uintptr_t)b) & 3u) == 0;
+#endif
+}
+
+#if TML_USE_DSP
+#define TML_WORDS 1 /* the alignment that words need */
+#else
+#define TML_WORDS 4
+#endif
+
+/* Ranges may overlap where they go to a lower address. */
 static inline void copy_bytes(int8_t *to, const int8_t *from, int32_t count) {
-    for (int32_t i = 0; i < count; ++i) to[i] = from[i];
+    if (words_at(to, from)) {
+        int8_t *words_to = __builtin_assume_aligned(to, TML_WORDS);
+        const int8_t *words = __builtin_assume_aligned(from, TML_WORDS);
+        int32_t four[4];
+        for (; count >= 16; count -= 16, words += 16, words_to += 16) {
+            __builtin_memcpy(four, words, 16);
+            __builtin_memcpy(words_to, four, 16);
+        }
+        for (; count >= 4; count -= 4, words += 4, words_to += 4) {
+            __builtin_memcpy(four, words, 4);
+            __builtin_memcpy(words_to, four, 4);
+        }
+        to = words_to, from = words;
+    }
+    for (; count > 0; --count) *to++ = *from++;
 }
 
 static inline void fill_bytes(int8_t *to, int8_t value, int32_t count) {
-    for (int32_t i = 0; i < count; ++i) to[i] = value;
+    if (words_at(to, to)) {
+        int8_t *words = __builtin_assume_aligned(to, TML_WORDS);
+        const uint32_t four = (uint8_t)value * 0x01010101u;
+        for (; count >= 4; count -= 4, words += 4) __builtin_memcpy(words, &four, 4);
+        to = words;
+    }
+    for (; count > 0; --count) *to++ = value;
 }
 
 #endif

@@ -24,6 +24,18 @@ static inline void store_word(void *p, int32_t word) {
     __builtin_memcpy(p, &word, sizeof word);
 }
 
+static inline pair_t make_pair(int32_t low, int32_t high) {
+    return (pair_t)(((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16));
+}
+
+static inline int32_t low_of(pair_t a) {
+    return (int16_t)a;
+}
+
+static inline int32_t high_of(pair_t a) {
+    return a >> 16;
+}
+
 #if TML_USE_DSP
 
 /* Bytes 0 and 2 of a word, extended to a pair. */
@@ -37,6 +49,40 @@ static inline pair_t even_bytes(int32_t four) {
 static inline pair_t odd_bytes(int32_t four) {
     pair_t result;
     __asm("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(four));
+    return result;
+}
+
+/* sum + bytes 0 and 2 of a word, a pair plus a pair. */
+static inline pair_t add_even_bytes(pair_t sum, int32_t four) {
+    pair_t result;
+    __asm("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sum), "r"(four));
+    return result;
+}
+
+/* sum + bytes 1 and 3 of a word, a pair plus a pair. */
+static inline pair_t add_odd_bytes(pair_t sum, int32_t four) {
+    pair_t result;
+    __asm("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sum), "r"(four));
+    return result;
+}
+
+/* The larger of each of four bytes. */
+static inline int32_t larger_bytes(int32_t a, int32_t b) {
+    int32_t result;
+    __asm("ssub8 %0, %1, %2\n"
+          "sel %0, %1, %2"
+          : "=&r"(result)
+          : "r"(a), "r"(b));
+    return result;
+}
+
+/* The smaller of each of four bytes. */
+static inline int32_t smaller_bytes(int32_t a, int32_t b) {
+    int32_t result;
+    __asm("ssub8 %0, %1, %2\n"
+          "sel %0, %2, %1"
+          : "=&r"(result)
+          : "r"(a), "r"(b));
     return result;
 }
 
@@ -89,18 +135,6 @@ static inline int32_t saturate_int8(int32_t x) {
 }
 
 #else
-
-static inline pair_t make_pair(int32_t low, int32_t high) {
-    return (pair_t)(((uint32_t)low & 0xFFFFu) | ((uint32_t)high << 16));
-}
-
-static inline int32_t low_of(pair_t a) {
-    return (int16_t)a;
-}
-
-static inline int32_t high_of(pair_t a) {
-    return a >> 16;
-}
 
 static inline int32_t wrapping_add(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
