@@ -80,13 +80,13 @@ def depthwise_channels(layer: Layer, kernels: Array, *, overlapping: bool) -> Ar
             (2, zero).
 
     Returns:
-        int32 (outputs, 4 + kernel_h * pairs of a row).
+        int32 (outputs, 4 + kernel_h * pairs of a row), weights and bias twice what they are.
     """
     multiplier, shift = layer.canonical()
     constant = ((2 * layer.output_zero_point + 1) << -shift) >> 1
-    ends = np.stack([layer.folded_bias(), multiplier, -shift, constant], axis=1).astype("<i4")
+    ends = np.stack([2 * layer.folded_bias(), multiplier, -shift, constant], axis=1).astype("<i4")
     taps = kernels[..., [0, 1, 1, 2]] if overlapping else padded(kernels, 2, 2)
-    pairs = np.ascontiguousarray(taps.astype("<i2")).view("<i4").reshape(layer.outputs, -1)
+    pairs = np.ascontiguousarray(2 * taps.astype("<i2")).view("<i4").reshape(layer.outputs, -1)
     return np.concatenate([ends, pairs], axis=1)
 
 

@@ -173,15 +173,16 @@ class DspFullyConnected(Variant):
 
 
 class DspDepthwise(Variant):
-    """Four channels at a time are spread to planes of int16, whose neighbouring taps are pairs."""
+    """Four channels at a time are spread to planes of int16, whose neighbouring taps are pairs.
+    Planes hold the rows under as many output rows as are worth it."""
 
     isa = "dsp"
     kind = DEPTHWISE
     kernel = "tml_depthwise_conv2d_s8_dsp"
-    helpers = ("tml_dsp_depthwise_row_3x3_1", "tml_dsp_spread_four")
+    helpers = ("tml_dsp_depthwise_rows_3x3_1", "tml_dsp_spread_four")
     takes_scratch = True
     # As in depthwise_conv2d_dsp.c.
-    _GROUP, _MOST_ROWS = 4, 16
+    _GROUP, _MOST_ROWS, _PLANES = 4, 16, 2048
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
         width = int(self._kernel(layer).shape[1])
@@ -206,12 +207,18 @@ class DspDepthwise(Variant):
 
     def scratch(self, layer: Layer) -> int:
         s, width = layer.shape, int(self._kernel(layer).shape[1])
-        ring = (s["kernel_h"] - 1) * s["dilation_h"] + 1
+        window = (s["kernel_h"] - 1) * s["dilation_h"] + 1
         if self._is_unrolled(layer):
             row = s["stride_w"] * _up(s["output_w"], 2) + 2
         else:
             row = s["stride_w"] * (_up(s["output_w"], 4) - 1) + 2 * ((width + 1) // 2)
-        return min(s["input_c"], self._GROUP) * ring * _up(max(row, s["pad_left"]), 2) * 2
+        row_bytes = min(s["input_c"], self._GROUP) * _up(max(row, s["pad_left"]), 2) * 2
+        fit = self._PLANES // row_bytes - window
+        together = min(s["output_h"], fit // s["stride_h"] + 1) if fit >= 0 else 1
+        worth = together == s["output_h"] or together >= 3 * (window - s["stride_h"])
+        if not (self._is_unrolled(layer) and worth):
+            together = 1
+        return row_bytes * ((together - 1) * s["stride_h"] + window)
 
     def _is_unrolled(self, layer: Layer) -> bool:
         """Whether the functions for 3x3 compute it."""

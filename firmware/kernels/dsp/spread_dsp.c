@@ -4,7 +4,8 @@
 
 #if TML_USE_DSP
 
-/* r0 pixels, r1 step, r2 r4 r5 r6 planes, r7 padding, r8 r9 two pixels, lr twos left. */
+/* r0 pixels, r1 step, r2 r4 r5 r6 planes, r3 spread_t, r7 - r12 pixels, lr words of two pixels
+ * left; on the stack rows left. */
 // clang-format off
 #define SPREAD                                                                                     \
     "pkhbt r10, r8, r9, lsl #16\n"                                                                 \
@@ -18,6 +19,15 @@
     "sxtb16 r11, r11, ror #8\n"                                                                    \
     "str r11, [r6], #4\n"
 
+/* Two channels of four pixels: words of the first two and of the last two, which are lost. */
+#define STORE_FOUR(first, last, plane_a, plane_b)                                                  \
+    "sxtb16 r11, " first "\n"                                                                      \
+    "sxtb16 r7, " last "\n"                                                                        \
+    "strd r11, r7, [" plane_a "], #8\n"                                                            \
+    "sxtb16 " first ", " first ", ror #8\n"                                                        \
+    "sxtb16 " last ", " last ", ror #8\n"                                                          \
+    "strd " first ", " last ", [" plane_b "], #8\n"
+
 __asm(".syntax unified\n"
       ".thumb\n"
       ".section .text.tml_dsp_spread_four,\"ax\",%progbits\n"
@@ -25,49 +35,87 @@ __asm(".syntax unified\n"
       ".type tml_dsp_spread_four, %function\n"
       ".thumb_func\n"
       "tml_dsp_spread_four:\n"
-      "push {r4-r11, lr}\n"
-      "add r4, r2, r3\n"
-      "add r5, r4, r3\n"
-      "add r6, r5, r3\n"
-      "ldrd r7, r8, [sp, #36]\n"
+      "push {r3-r11, lr}\n"
+      "mov r3, r2\n"
+      "mov r2, r1\n"
+      "ldrd r1, r6, [r3]\n"
+      "add r4, r2, r6\n"
+      "add r5, r4, r6\n"
+      "add r6, r5, r6\n"
+      "0:\n"
+      "ldrd r8, lr, [r3, #12]\n"
       "cmp r8, #0\n"
       "beq 1f\n"
-      "mov r8, r7\n"
+      "ldr r8, [r3, #8]\n"
       "ldr r9, [r0]\n"
       "add r0, r0, r1\n"
       SPREAD
       "1:\n"
-      "ldr lr, [sp, #44]\n"
-      "cmp lr, #0\n"
-      "beq 3f\n"
+      "subs lr, lr, #2\n"
+      "blt 6f\n"
       "2:\n"
       "ldr r8, [r0]\n"
       "ldr r9, [r0, r1]\n"
       "add r0, r0, r1, lsl #1\n"
+      "ldr r10, [r0]\n"
+      "ldr r11, [r0, r1]\n"
+      "add r0, r0, r1, lsl #1\n"
+      "pkhbt r12, r8, r9, lsl #16\n"
+      "pkhtb r8, r9, r8, asr #16\n"
+      "pkhbt r9, r10, r11, lsl #16\n"
+      "pkhtb r10, r11, r10, asr #16\n"
+      STORE_FOUR("r12", "r9", "r2", "r4")
+      STORE_FOUR("r8", "r10", "r5", "r6")
+      "subs lr, lr, #2\n"
+      "bge 2b\n"
+      "6:\n"
+      "adds lr, lr, #2\n"
+      "beq 3f\n"
+      "ldr r8, [r0]\n"
+      "ldr r9, [r0, r1]\n"
+      "add r0, r0, r1, lsl #1\n"
       SPREAD
-      "subs lr, lr, #1\n"
-      "bne 2b\n"
       "3:\n"
-      "ldr r9, [sp, #48]\n"
+      "ldr r9, [r3, #20]\n"
       "cmp r9, #0\n"
       "beq 4f\n"
       "ldr r8, [r0]\n"
-      "mov r9, r7\n"
+      "add r0, r0, r1\n"
+      "ldr r9, [r3, #8]\n"
       SPREAD
       "4:\n"
-      "pop {r4-r11, pc}\n"
+      "ldr r8, [sp]\n"
+      "subs r8, r8, #1\n"
+      "beq 5f\n"
+      "str r8, [sp]\n"
+      "ldrd r8, r9, [r3, #24]\n"
+      "add r0, r0, r8\n"
+      "add r2, r2, r9\n"
+      "add r4, r4, r9\n"
+      "add r5, r5, r9\n"
+      "add r6, r6, r9\n"
+      "b 0b\n"
+      "5:\n"
+      "pop {r3-r11, pc}\n"
       ".size tml_dsp_spread_four, . - tml_dsp_spread_four\n");
 // clang-format on
 
 #else
 
-void tml_dsp_spread_four(const int8_t *from, int32_t step, int16_t *to, int32_t plane,
-                         int32_t padding, int32_t left, int32_t twos, int32_t right) {
-    const int32_t count = 2 * (left + twos) + right;
-    for (int32_t x = 0; x < ((count + 1) & ~1); ++x) {
-        const int is_padding = (x == 0 && left) || x == count;
-        const int32_t four = is_padding ? padding : load_word(from + (x - left) * step);
-        for (int32_t c = 0; c < 4; ++c) to[c * (plane / 2) + x] = (int8_t)(four >> (8 * c));
+void tml_dsp_spread_four(const int8_t *from, int16_t *to, const spread_t *s, int32_t rows) {
+    const int32_t pixels = s->left + 2 * s->twos + s->right;
+    const int32_t words = s->left + s->twos + s->right;
+    for (int32_t y = 0; y < rows; ++y) {
+        for (int32_t x = 0; x < 2 * words; ++x) {
+            const int is_padding = (x == 0 && s->left) || x == pixels + s->left;
+            const int32_t four =
+                is_padding ? s->padding : load_word(from + (x - s->left) * s->step);
+            for (int32_t c = 0; c < 4; ++c) {
+                to[c * (s->plane / 2) + x] = (int8_t)((uint32_t)four >> (8 * c));
+            }
+        }
+        from += pixels * s->step + s->gap;
+        to += 2 * words + s->to_gap / 2;
     }
 }
 
