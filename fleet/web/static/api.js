@@ -24,18 +24,27 @@ export const health = async () => (await fetch("/healthz")).json();
 export const library = async () => (await call("/queries")).json();
 export const thing = async (tenant, device) => (await call(`/things/${tenant}/${device}`)).json();
 
+const RESULTS = "application/sparql-results+json";
+
+async function results(answer) {
+  const told = await answer.json();
+  if ("boolean" in told) return { boolean: told.boolean };
+  const columns = told.head.vars;
+  return { columns, rows: told.results.bindings.map((b) => Object.fromEntries(columns.map((c) => [c, b[c]?.value]))) };
+}
+
+// {columns, rows} of a query of the library; the server binds its parameters.
+export const named = async (name, parameters) =>
+  results(await call(`/queries/${name}?${new URLSearchParams(parameters)}`, { headers: { Accept: RESULTS } }));
+
 // {columns, rows} of a SELECT, {boolean} of an ASK, {text} of a CONSTRUCT.
 export async function sparql(query) {
-  const accept = "application/sparql-results+json, text/turtle;q=0.9";
+  const accept = `${RESULTS}, text/turtle;q=0.9`;
   const construct = /^\s*(?:(?:#[^\n]*|prefix\s[^\n]*)\n\s*)*(construct|describe)\b/i.test(query);
   const answer = await call("/sparql", {
     method: "POST",
     headers: { "Content-Type": "application/sparql-query", Accept: construct ? "text/turtle" : accept },
     body: query,
   });
-  if (construct) return { text: await answer.text() };
-  const told = await answer.json();
-  if ("boolean" in told) return { boolean: told.boolean };
-  const columns = told.head.vars;
-  return { columns, rows: told.results.bindings.map((b) => Object.fromEntries(columns.map((c) => [c, b[c]?.value]))) };
+  return construct ? { text: await answer.text() } : results(answer);
 }

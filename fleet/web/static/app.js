@@ -72,7 +72,7 @@ async function device(name) {
     api.get(`/devices/${name}/twin`),
     api.get(`/telemetry?device=${name}&limit=10`),
     api.thing(shown.tenant ?? "default", name).catch(() => null),
-    named("provenance", { device: name }).catch(() => ({ columns: [], rows: [] })),
+    api.named("provenance", { device: name }).catch(() => ({ columns: [], rows: [] })),
   ]);
   return h("section", {},
     h("h1", {}, name), h("p", { class: "soft" }, `${stateOf(shown)}, ${shown.class ?? "class unknown"}`),
@@ -141,7 +141,7 @@ async function federated() {
   const found = await api.sparql(`SELECT ?run ?strategy (MAX(?number) AS ?last) WHERE {
     ?r a tml:FederatedRound ; tml:run ?run ; tml:strategy ?strategy ; tml:number ?number } GROUP BY ?run ?strategy ORDER BY DESC(?run)`);
   const parts = await Promise.all(found.rows.slice(0, 12).map(async (run) => {
-    const { rows } = await named("federated-rounds", { run: run.run });
+    const { rows } = await api.named("federated-rounds", { run: run.run });
     const series = Map.groupBy(rows.filter((r) => r.metric), (r) => r.metric);
     return h("article", {}, h("h2", {}, `${run.run}: ${run.strategy}, ${Number(run.last) + 1} rounds`),
       [...series].map(([metric, points]) => h("div", {}, h("p", { class: "soft" }, metric), chart(`${metric} by round`, points.map((p) => [Number(p.number), Number(p.value)])))));
@@ -170,14 +170,6 @@ async function sparqlView() {
     h("p", { class: "soft" }, "The prefixes of the ontology are known. A parameter of a library query is a variable: replace ?device by \"NAME\"."),
     h("div", { class: "row" }, choose), text,
     h("div", { class: "row" }, h("button", { class: "primary", id: "ask", onclick: ask }, "Ask")), out);
-}
-
-async function named(name, parameters) {
-  const query = (await api.library()).find((q) => q.name === name);
-  const [head, ...rest] = query.text.split("WHERE");
-  let body = rest.join("WHERE");
-  for (const [key, value] of Object.entries(parameters)) body = body.replaceAll(new RegExp(`\\?${key}\\b`, "g"), () => JSON.stringify(value));
-  return api.sparql(`${head}WHERE${body}`);
 }
 
 function results(told) {
