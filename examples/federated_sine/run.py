@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent / "bench"))
 sys.path.insert(0, str(HERE.parent / "fleet"))
 import sine as measure  # noqa: E402
-from run import as_module, free_port, run, say  # noqa: E402
+from run import free_port, run, say, start, wait  # noqa: E402
 
 STRATEGIES = {
     "tinyreptile": 'strategy = "tinyreptile"\noptions = { alpha = 0.5 }',
@@ -146,24 +145,6 @@ def judge(export: Path, weights: np.ndarray) -> tuple[float, float]:
     library = compile_native(facts.name, folder)
     device = measure.Device(NativeLearner(facts, library))
     return measure.adapted_error(device, weights.astype(np.float32), 100, 1000)
-
-
-def start(command: list[object], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """A process in the background."""
-    stream = log.open("wb")
-    words = as_module([str(c) for c in command])
-    return subprocess.Popen(
-        words, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **environment}
-    )
-
-
-def wait(condition, what: str) -> None:
-    """Up to two minutes."""
-    end = time.monotonic() + 120
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"error: waited in vain for {what}")
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -112,12 +112,7 @@ class Demo:
         """A command of `fleet` that goes on running."""
         command = ["fleet", *name.split(), *map(str, arguments)]
         print(f"$ {shlex.join(command)} &")
-        with (self.folder / log).open("wb") as file:
-            environment = {**os.environ, "FLEET_HOME": str(self.home)}
-            process = subprocess.Popen(
-                as_module(command), stdout=file, stderr=subprocess.STDOUT, env=environment
-            )
-        self.running.append(process)
+        self.running.append(start(command, self.folder / log, {"FLEET_HOME": str(self.home)}))
 
     def simulate(self, export: Path, count: int, prefix: str, *options: str) -> None:
         """Devices of this machine."""
@@ -226,6 +221,24 @@ def run(command: list[object], quiet: bool = False, **environment: str) -> str:
     if done.returncode:
         sys.exit(f"error: {shlex.join(words)} failed\n{done.stderr or ''}")
     return done.stdout or ""
+
+
+def start(command: list[object], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process in the background."""
+    words = as_module([str(c) for c in command])
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            words, stdout=stream, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        )
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    """Up to two minutes."""
+    end = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"error: waited in vain for {what}")
+        time.sleep(0.5)
 
 
 def free_port() -> int:

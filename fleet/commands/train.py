@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fleet.commands.common import HomeOption, JsonOption, actor, open_home, print_json, print_table
-from fleet.errors import FleetError, InvalidError, NotFoundError
+from fleet.errors import FleetError, InvalidError
 from fleet.home import Home
 from fleet.store import federated
 
@@ -40,11 +40,9 @@ def train(
     """Train over the fleet, or go on with a run that was interrupted."""
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     try:
-        from fleet.federated.exchange import MqttExchange
-        from fleet.federated.grid import MqttGrid
-        from fleet.federated.network import read_network
         from fleet.federated.plan import read_plan
-        from fleet.federated.run import Run
+        from fleet.federated.session import Session
+        from fleet.federated.superlink import Submitted
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "flwr":
             raise FleetError(
@@ -55,45 +53,38 @@ def train(
     asked = opened.plan
     if then_rollout and asked.compile is None:
         raise InvalidError(f"{plan} has no [compile], which --then-rollout needs")
-    network = read_network(opened.export)
     here = open_home(home)
-    names = chosen_devices(here, asked.who.where, asked.who.query, opened.folder)
-    exchange = MqttExchange(
-        here, here.config.tenant, network.abi, names, asked.rounds.deadline_s + 5
-    )
-    rounds = asked.rounds.count
+    session = Session(here, opened)
+    network, rounds = session.network, asked.rounds.count
     if dry_run:
-        able = sorted(n.device for n in exchange.nodes().values())
+        able = sorted(n.device for n in session.exchange.nodes().values())
+        nodes = asked.superlink.nodes if asked.superlink else 0
         facts = {
             "run": asked.name, "strategy": asked.strategy, "rounds": rounds,
             "weights": network.layout.size, "devices": able, "quorum": asked.who.quorum,
+            "supernodes": nodes,
         }  # fmt: skip
         print_json(facts) if as_json else print(
             f"{asked.name}: {asked.strategy} over {network.layout.size:,} weights of "
             f"{network.name}, {rounds:,} rounds. {len(able)} devices are ready, quorum "
-            f"{asked.who.quorum}. Nothing was sent."
+            f"{asked.who.quorum}{f', and {nodes} SuperNodes' if nodes else ''}. Nothing was sent."
         )
         return
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TextColumn("{task.fields[metrics]}"),
     )  # fmt: skip
-    exchange.start()
-    try:
-        with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
-            task = bars.add_task(asked.name, total=rounds, metrics="")
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
+        task = bars.add_task(asked.name, total=rounds, metrics="")
 
-            def progress(number: int, metrics: dict[str, float]) -> None:
-                shown = "  ".join(f"{k} {v:.4g}" for k, v in sorted(metrics.items()))
-                bars.update(task, completed=number, metrics=shown)
+        def progress(number: int, metrics: dict[str, float]) -> None:
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in sorted(metrics.items()))
+            bars.update(task, completed=number, metrics=shown)
 
-            run = Run(
-                here.store, here.config.tenant, opened, network.layout, network.abi,
-                network.initial, actor(), progress,
-            )  # fmt: skip
-            result = run(MqttGrid(exchange, network.layout, network.abi, run.refused))
-    finally:
-        exchange.stop()
+        if asked.superlink is None:
+            result = session.train(actor(), progress)
+        else:
+            result = Submitted(here, opened, plan, actor()).follow(progress)
     folder = out or opened.folder / f"{asked.name}-result"
     facts = _save(here, result, folder)
     if then_rollout:
@@ -110,43 +101,6 @@ def train(
     print(f"{folder}/: weights.f32  curves.svg" + ("  mask.bin" if facts["mask"] else ""))
     if "rollout" in facts:
         print(f"Rollout {facts['rollout']} of the result is running: fleet rollout status.")
-
-
-def chosen_devices(
-    home: Home, where: tuple[str, ...], query: str | None, folder: Path
-) -> list[str] | None:
-    """Names of the devices that a plan means; None for all.
-
-    Raises:
-        FleetError: the query does not parse, or has no ?device.
-    """
-    if not where and query is None:
-        return None
-    from fleet.service import devices
-
-    tenant = home.config.tenant
-    found = {d["device"] for d in devices.listed(home, tenant, where, "", 1_000_000)}
-    if query is None:
-        return sorted(found)
-    from pyoxigraph import QuerySolutions
-
-    from fleet.graph.projector import Projector
-    from fleet.graph.store import GraphStore
-
-    try:
-        text = (folder / query).read_text(encoding="utf-8")
-    except OSError as error:
-        raise NotFoundError(f"{folder / query} cannot be read: {error.strerror}") from None
-    # A graph of its own: what the registry says now, whatever process holds the stored one.
-    graph = GraphStore()
-    Projector(home.store, graph).project()
-    answer = graph.query(text)
-    if not isinstance(answer, QuerySolutions) or "device" not in [
-        v.value for v in answer.variables
-    ]:
-        raise InvalidError(f"{query} must be a SELECT with ?device")
-    named = {row["device"].value for row in answer if row["device"] is not None}
-    return sorted(found & named)
 
 
 def _save(home: Home, result: Any, folder: Path) -> dict[str, Any]:

@@ -22,12 +22,14 @@ class Network:
         abi: devices of another one do not take part.
         layout: of its weights.
         initial: the exported ones.
+        classifies: devices tell their accuracy.
     """
 
     name: str
     abi: int
     layout: Layout
     initial: NDArray[np.float32]
+    classifies: bool = False
 
 
 def read_network(folder: Path) -> Network:
@@ -60,4 +62,5 @@ def read_network(folder: Path) -> Network:
         raise InvalidError(f"{path} cannot be read: {error}", "Export again.") from None
     if initial.shape != (layout.size,) or layout.size != learn["weight_count"]:
         raise InvalidError(f"{path} does not hold the weights of its report", "Export again.")
-    return Network(learn["name"], int(learn["abi"], 16), layout, initial)
+    classifies = learn["loss"] != "mse"
+    return Network(learn["name"], int(learn["abi"], 16), layout, initial, classifies)

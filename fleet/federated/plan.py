@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from fleet.errors import InvalidError
+from fleet.home import is_loopback
 
 STRATEGIES = (
     "tinyreptile", "tinymetafed", "fedsgd", "fedtiny", "magnitude", "fedavg", "fedprox",
@@ -91,6 +92,25 @@ class Compile:
 
 
 @checked(frozen=True, config=_STRICT)
+class SuperLink:
+    """A Flower SuperLink on this machine, whose SuperNodes learn in the same rounds.
+
+    Args:
+        address: HOST:PORT of its API.
+        client: FILE.py:NAME of the SuperNodes' ClientApp; modules of its folder go with it.
+        nodes: SuperNodes that must be there before a round begins.
+        root_certificate: PEM of the CA that signed its certificate; without one the system's.
+        insecure: without TLS, on loopback only.
+    """
+
+    address: str
+    client: str
+    nodes: int = 1
+    root_certificate: str | None = None
+    insecure: bool = False
+
+
+@checked(frozen=True, config=_STRICT)
 class Plan:
     """A run.
 
@@ -101,6 +121,7 @@ class Plan:
         options: of the strategy; see docs/federated.md.
         seed: of every choice.
         compile: for --then-rollout.
+        superlink: of Flower, where PyTorch nodes take part.
     """
 
     name: str
@@ -115,6 +136,7 @@ class Plan:
     options: dict[str, float | int | str | bool] | None = None
     seed: int = 0
     compile: Compile | None = None
+    superlink: SuperLink | None = None
 
 
 _PLAN = TypeAdapter(Plan)
@@ -167,4 +189,26 @@ def read_plan(path: Path) -> Opened:
     for name, value in positive.items():
         if not value > 0:
             raise InvalidError(f"{path}: {name} must be above 0, it is {value}")
+    if plan.superlink is not None:
+        _check_superlink(path, plan.superlink)
     return Opened(plan, path.parent)
+
+
+def _check_superlink(path: Path, asked: SuperLink) -> None:
+    host, _, port = asked.address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InvalidError(f"{path}: superlink.address is HOST:PORT, not '{asked.address}'")
+    if asked.nodes < 1:
+        raise InvalidError(f"{path}: superlink.nodes must be above 0, it is {asked.nodes}")
+    if asked.insecure and not is_loopback(host.strip("[]")):
+        raise InvalidError(
+            f"{path}: superlink.insecure is for loopback, not for '{host}'",
+            "Start flower-superlink with --ssl-certfile and name superlink.root_certificate.",
+        )
+    if asked.insecure and asked.root_certificate is not None:
+        raise InvalidError(f"{path}: superlink.insecure and root_certificate exclude each other")
+    file, _, name = asked.client.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise InvalidError(f"{path}: superlink.client is FILE.py:NAME, not '{asked.client}'")
+    if not (path.parent / file).is_file():
+        raise InvalidError(f"{path}: superlink.client: there is no file {path.parent / file}")

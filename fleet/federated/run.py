@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fleet.errors import ConflictError, FleetError
 from fleet.federated import sparse
+from fleet.federated.composite import CompositeGrid
 from fleet.federated.fedtiny import SparseFedAvg
 from fleet.federated.grid import MqttGrid
 from fleet.federated.layout import Layout
@@ -151,7 +152,7 @@ class Run:
         self._losses = [r["metrics"]["loss"] for r in done if "loss" in r["metrics"]]
         return row["id"], row["round"], weights, mask
 
-    def __call__(self, grid: MqttGrid) -> Result:
+    def __call__(self, grid: MqttGrid | CompositeGrid) -> Result:
         """Runs the rounds that are left.
 
         Raises:
@@ -160,6 +161,7 @@ class Run:
         self._wait_for_quorum(grid)
         self._counted = grid.broker_bytes() or grid.broker_bytes(fresh=True)
         number, done, weights, mask = self.state()
+        logging.getLogger("flwr").setLevel(logging.ERROR)
         strategy = make_strategy(self._plan, self._layout, weights, mask)
         refuse_silent_privacy(strategy, grid)
         left = self._plan.rounds.count - done
@@ -173,7 +175,6 @@ class Run:
                 self._last = self._layout.vector(arrays)
             return None
 
-        logging.getLogger("flwr").setLevel(logging.ERROR)
         train = self._plan.training
         sent = ConfigRecord({"steps": train.steps, "lr": train.lr, "batch": train.batch})
         early = False
@@ -200,7 +201,7 @@ class Run:
         final = strategy.mask if isinstance(strategy, SparseFedAvg) else None
         return Result(self._plan.name, last, self._last, final, early, self._losses)
 
-    def _wait_for_quorum(self, grid: MqttGrid) -> None:
+    def _wait_for_quorum(self, grid: MqttGrid | CompositeGrid) -> None:
         quorum, end = self._plan.who.quorum, time.monotonic() + self._plan.rounds.wait_s
         while grid.ready() < quorum:
             if time.monotonic() > end:
@@ -212,7 +213,9 @@ class Run:
                 )
             time.sleep(0.2)
 
-    def _passed(self, grid: MqttGrid, fresh: bool = False) -> tuple[int | None, int | None]:
+    def _passed(
+        self, grid: MqttGrid | CompositeGrid, fresh: bool = False
+    ) -> tuple[int | None, int | None]:
         """Bytes that the broker received and sent since this was last asked, as far as it told."""
         now, before = grid.broker_bytes(fresh), self._counted
         if now is None or before is None:
@@ -224,7 +227,7 @@ class Run:
             now[1] - before[1] if now[1] >= before[1] else now[1],
         )
 
-    def _begin(self, grid: MqttGrid, server_round: int, strategy: Strategy) -> None:
+    def _begin(self, grid: MqttGrid | CompositeGrid, server_round: int, strategy: Strategy) -> None:
         self._wait_for_quorum(grid)
         digest = hashlib.sha256(self._last.astype("<f4").tobytes()).hexdigest()
         self._round = _Round(server_round, time.time(), digest)
@@ -243,7 +246,9 @@ class Run:
 
         return choose
 
-    def _commit(self, number: int, grid: MqttGrid, strategy: Shifted, arrays: ArrayRecord) -> None:
+    def _commit(
+        self, number: int, grid: MqttGrid | CompositeGrid, strategy: Shifted, arrays: ArrayRecord
+    ) -> None:
         made = self._round
         assert made is not None
         vector = self._layout.vector(arrays)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fleet.errors import InvalidError
 from fleet.federated import masks
 from fleet.federated.averaging import FedAvg, FedProx
+from fleet.federated.composite import CompositeGrid
 from fleet.federated.fedtiny import FedTiny, GradualMagnitude, SparseFedAvg
 from fleet.federated.grid import MqttGrid
 from fleet.federated.layout import Layout
@@ -128,7 +129,7 @@ def is_flowers(strategy: Strategy) -> bool:
     return not isinstance(strategy, TinyReptile | SparseFedAvg)
 
 
-def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid) -> None:
+def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid | CompositeGrid) -> None:
     """Client-side clipping guarantees something only where every device clips.
 
     Raises:
@@ -140,6 +141,12 @@ def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid) -> None:
     )
     if not isinstance(strategy, kinds):
         return
+    if isinstance(grid, CompositeGrid):
+        raise InvalidError(
+            "SuperNodes do not say whether they clip their change, so clipping on clients would "
+            "guarantee nothing",
+            "Leave out clipping_norm, or [superlink].",
+        )
     for node_id in grid.get_node_ids():
         node = grid.node(node_id)
         if node is not None and not node.clips:

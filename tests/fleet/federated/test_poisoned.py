@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One of eight agents in C has poisoned samples; measured as in bench/poisoned.md."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench.poisoned import measure
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="no mosquitto")
+def test_robust_strategies_hold_their_accuracy(tmp_path: Path):
+    found = measure(tmp_path, 30)
+    assert found["none", "fedavg"] > 0.85
+    for attack in ("labels", "scaled"):
+        for strategy in ("krum", "trimmedmean"):
+            # Two points below the clean run of the mean, and of the strategy itself.
+            assert found[attack, strategy] >= found["none", "fedavg"] - 0.02, found
+            assert found[attack, strategy] >= found["none", strategy] - 0.02, found
+    assert found["scaled", "fedavg"] < found["none", "fedavg"] - 0.3, found
