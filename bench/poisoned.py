@@ -29,6 +29,8 @@ STRATEGIES = {
     "fedavg": 'strategy = "fedavg"',
     "trimmedmean": 'strategy = "trimmedmean"\noptions = { beta = 0.2 }',
     "krum": 'strategy = "krum"\noptions = { num_malicious_nodes = 1 }',
+    "multikrum": 'strategy = "multikrum"\n'
+    "options = { num_malicious_nodes = 1, num_nodes_to_select = 6 }",
 }
 # Devices that are left out, so that eight are left.
 RUNS = {

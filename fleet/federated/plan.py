@@ -16,7 +16,7 @@ from fleet.home import is_loopback
 
 STRATEGIES = (
     "tinyreptile", "tinymetafed", "fedsgd", "fedtiny", "magnitude", "fedavg", "fedprox",
-    "fedmedian", "krum", "trimmedmean",
+    "fedmedian", "krum", "multikrum", "trimmedmean",
 )  # fmt: skip
 _STRICT = ConfigDict(extra="forbid")
 
@@ -128,7 +128,7 @@ class Plan:
     export: str
     strategy: Literal[
         "tinyreptile", "tinymetafed", "fedsgd", "fedtiny", "magnitude", "fedavg", "fedprox",
-        "fedmedian", "krum", "trimmedmean",
+        "fedmedian", "krum", "multikrum", "trimmedmean",
     ]  # fmt: skip
     who: Who = Who()
     training: Training = Training()

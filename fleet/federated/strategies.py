@@ -112,6 +112,7 @@ def _flower(plan: Plan, layout: Layout, options: dict[str, Any]) -> Strategy:
         "fedprox": partial(FedProx, layout),
         "fedmedian": flower.FedMedian,
         "krum": flower.Krum,
+        "multikrum": flower.MultiKrum,
         "trimmedmean": flower.FedTrimmedAvg,
     }
     clip = options.pop("clipping_norm", None)

@@ -15,10 +15,11 @@ from bench.poisoned import measure
 @pytest.mark.skipif(shutil.which("mosquitto") is None, reason="no mosquitto")
 def test_robust_strategies_hold_their_accuracy(tmp_path: Path):
     found = measure(tmp_path, 30)
-    assert found["none", "fedavg"] > 0.85
+    assert found["none", "fedavg"] > 0.9
     for attack in ("labels", "scaled"):
-        for strategy in ("krum", "trimmedmean"):
-            # Two points below the clean run of the mean, and of the strategy itself.
-            assert found[attack, strategy] >= found["none", "fedavg"] - 0.02, found
+        for strategy in ("krum", "multikrum", "trimmedmean"):
             assert found[attack, strategy] >= found["none", strategy] - 0.02, found
-    assert found["scaled", "fedavg"] < found["none", "fedavg"] - 0.3, found
+        # Krum is one device's weights, which costs accuracy with nobody poisoned as well.
+        for strategy in ("multikrum", "trimmedmean"):
+            assert found[attack, strategy] >= found["none", "fedavg"] - 0.02, found
+    assert found["scaled", "fedavg"] < found["none", "fedavg"] - 0.2, found
