@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel runs a layer, and how its weights are laid out for it."""
 
-from tinyml.kernels.choose import ISAS, applicable, choose
+from tinyml.kernels.choose import ISAS, applicable, choose, included
 from tinyml.kernels.elementwise import DUAL_MULTIPLY, add_record, mul_record
 from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
+from tinyml.kernels.wide import wide_fully_connected
 
 __all__ = [
     "CONV",
@@ -17,5 +18,7 @@ __all__ = [
     "add_record",
     "applicable",
     "choose",
+    "included",
     "mul_record",
+    "wide_fully_connected",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 from tinyml.ir.graph import Node
 from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import Array, Tensor
+from tinyml.kernels import included
 from tinyml.ops.batch_matmul import BatchMatMul
 from tinyml.ops.masked_softmax import MaskedSoftmax, exponentials
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # More keys could overflow 32 bits: 32767 * 255 * 257 < 2**31.
 MOST_KEYS = 257
+# By instruction set with a kernel of its own: what divides the depth of its keys.
+_FAST = {"dsp": 8, "mve": 16}
 
 
 @dataclass(frozen=True, eq=False)  # one is the same as itself only: it holds arrays
@@ -74,7 +77,11 @@ class Attention(Operator):
 
     def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
         keys, depth = ins[1].shape[1:]
-        # Sums of a context row, weights and scores of a query row.
+        # Weights and scores of a query row, and the widened query or sums of a context row.
+        if _isa(depth, isa) == "dsp":
+            return 2 * depth + 2 * (keys + 1) + keys
+        if _isa(depth, isa) == "mve":
+            return 2 * keys + keys
         return 4 * depth + 2 * keys + keys
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
@@ -99,4 +106,13 @@ class Attention(Operator):
         header += second.op.multiplier([known[i] for i in second.inputs], known[second.output])
         record = c.record(header, np.asarray(exponentials(scores), np.int32))
         arguments = (c.read(queries), c.read(keys), c.read(ids), c.write(out), c.scratch())
-        c.call("tml_attention_s8_s16", shape, record, *arguments)
+        fast = _isa(keys.shape[2], c.isa)
+        c.call(f"tml_attention_s8_s16{fast and '_'}{fast}", shape, record, *arguments)
+        if fast == "dsp":
+            c.kernels.update(("tml_dsp_scores_4", "tml_dsp_columns_8"))
+
+
+def _isa(depth: int, isa: str) -> str:
+    """The instruction set whose own kernel computes keys of ``depth`` values, "" for none."""
+    able = (i for i in included(isa.partition("/")[0]) if i in _FAST and depth % _FAST[i] == 0)
+    return next(able, "")

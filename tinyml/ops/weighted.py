@@ -22,7 +22,14 @@ from tinyml.ir.fixedpoint import (
 )
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.kernels import DEPTHWISE, FULLY_CONNECTED, Layer, Variant, choose
+from tinyml.kernels import (
+    DEPTHWISE,
+    FULLY_CONNECTED,
+    Layer,
+    Variant,
+    choose,
+    wide_fully_connected,
+)
 from tinyml.ops.activation import Activation
 
 if TYPE_CHECKING:
@@ -153,16 +160,18 @@ class Weighted(Operator):
 
 def _to_c_int16(c: CEmitter, layer: Layer, ins: Sequence[Tensor], out: Tensor) -> None:
     """The kernel for an int16 input; its name tells an int32 bias, which only CONV_2D takes."""
-    kind = "tml_fully_connected_t" if layer.kind == FULLY_CONNECTED else "tml_window_t"
+    dense = layer.kind == FULLY_CONNECTED
+    kernel = f"tml_{layer.kind}_s16" + ("" if ins[2].dtype is DType.INT64 else "_b32")
+    kernel, weights = wide_fully_connected(layer, c.isa) if dense else (kernel, layer.weights)
     record = c.record(
         [0, 0, layer.low, layer.high],
         ins[2].values,
         layer.multiplier.astype(np.int32),
         layer.shift.astype(np.int8),
-        layer.weights,
+        weights,
     )
-    kernel = f"tml_{layer.kind}_s16" + ("" if ins[2].dtype is DType.INT64 else "_b32")
-    c.call(kernel, c.shape(kind, layer.shape), record, c.read(ins[0]), c.write(out))
+    shape = c.shape("tml_fully_connected_t" if dense else "tml_window_t", layer.shape)
+    c.call(kernel, shape, record, c.read(ins[0]), c.write(out))
 
 
 def c_layer(

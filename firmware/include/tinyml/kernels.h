@@ -145,6 +145,14 @@ void tml_depthwise_conv2d_s16(const tml_window_t *shape, const void *data, const
 void tml_fully_connected_s16(const tml_fully_connected_t *shape, const void *data,
                              const int16_t *input, int16_t *output);
 
+/* The same, where no sum of products can leave 32 bits and inputs are a multiple of 8. Weights: for
+ * four outputs at a time, four inputs of each in turn, in the order 0 2 1 3 (_dsp), or eight
+ * (_mve); outputs that fill the last four are zeros. input: word-aligned (_dsp). */
+void tml_fully_connected_s16_dsp(const tml_fully_connected_t *shape, const void *data,
+                                 const int16_t *input, int16_t *output);
+void tml_fully_connected_s16_mve(const tml_fully_connected_t *shape, const void *data,
+                                 const int16_t *input, int16_t *output);
+
 /* a [batches][rows][depth] times b, whose element (k, n) is at
  * k * b_row_stride + n * b_column_stride of its batch; output [batches][rows][columns]. */
 typedef struct {
@@ -412,6 +420,16 @@ typedef struct {
  * scratch: 4 * depth + 3 * keys bytes, 4-byte aligned. */
 void tml_attention_s8_s16(const tml_attention_t *shape, const void *data, const int8_t *query,
                           const int8_t *keys, const int32_t *ids, int16_t *output, void *scratch);
+
+/* The same; depth is a multiple of 8; scratch: 2 * depth + 3 * keys + 2 bytes. */
+void tml_attention_s8_s16_dsp(const tml_attention_t *shape, const void *data, const int8_t *query,
+                              const int8_t *keys, const int32_t *ids, int16_t *output,
+                              void *scratch);
+
+/* The same; depth is a multiple of 16; scratch: 3 * keys bytes. */
+void tml_attention_s8_s16_mve(const tml_attention_t *shape, const void *data, const int8_t *query,
+                              const int8_t *keys, const int32_t *ids, int16_t *output,
+                              void *scratch);
 
 /* The first position of the largest of each row. */
 void tml_arg_max_s8(const tml_softmax_t *shape, const int8_t *input, int32_t *output);

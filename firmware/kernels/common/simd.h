@@ -107,6 +107,20 @@ static inline int32_t dual_multiply(pair_t a, pair_t b, int32_t sum) {
     return result;
 }
 
+/* sum + a.low * b.low */
+static inline int32_t multiply_low_low(pair_t a, pair_t b, int32_t sum) {
+    int32_t result;
+    __asm("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+}
+
+/* sum + a.high * b.high */
+static inline int32_t multiply_high_high(pair_t a, pair_t b, int32_t sum) {
+    int32_t result;
+    __asm("smlatt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+    return result;
+}
+
 /* sum + a.low * b.high */
 static inline int32_t multiply_low_high(pair_t a, pair_t b, int32_t sum) {
     int32_t result;
@@ -158,6 +172,14 @@ static inline int32_t high_halves(int32_t a, int32_t b) {
 
 static inline int32_t dual_multiply(pair_t a, pair_t b, int32_t sum) {
     return wrapping_add(wrapping_add(sum, low_of(a) * low_of(b)), high_of(a) * high_of(b));
+}
+
+static inline int32_t multiply_low_low(pair_t a, pair_t b, int32_t sum) {
+    return wrapping_add(sum, low_of(a) * low_of(b));
+}
+
+static inline int32_t multiply_high_high(pair_t a, pair_t b, int32_t sum) {
+    return wrapping_add(sum, high_of(a) * high_of(b));
 }
 
 static inline int32_t multiply_low_high(pair_t a, pair_t b, int32_t sum) {

@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "attended_keys.h"
 #include "masked_softmax.h"
-
-#include "tinyml/kernels.h"
-
-/* The keys up to the last one that is no padding; those behind it cost nothing. */
-static uint32_t used_keys(const tml_attention_t *shape, const int32_t *ids) {
-    uint32_t used = shape->keys;
-    while (used > 0 && ids[used - 1] == shape->padding) --used;
-    return used;
-}
 
 static int32_t dot(const int8_t *query, int32_t zero, const int8_t *key, uint32_t depth) {
     int32_t sum = 0;
@@ -19,7 +11,7 @@ static int32_t dot(const int8_t *query, int32_t zero, const int8_t *key, uint32_
 void tml_attention_s8_s16(const tml_attention_t *shape, const void *data, const int8_t *query,
                           const int8_t *keys, const int32_t *ids, int16_t *output, void *scratch) {
     const tml_attention_data_t *d = (const tml_attention_data_t *)data;
-    const uint32_t depth = shape->depth, used = used_keys(shape, ids);
+    const uint32_t depth = shape->depth, used = attended_keys(shape, ids);
     int32_t *const sums = (int32_t *)scratch;
     int16_t *const weights = (int16_t *)(void *)(sums + depth);
     int8_t *const scores = (int8_t *)(weights + shape->keys);

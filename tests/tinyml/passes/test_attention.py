@@ -69,9 +69,13 @@ def feeds(graph: Graph, padding: tuple[int, ...]) -> list[dict[str, np.ndarray]]
                 tokens[:, shape[1] - count :] = 0
                 values[name] = tokens
             else:
-                values[name] = rng.integers(-128, 128, shape).astype(np.int8)
+                info = np.iinfo(graph.tensors[name].dtype.numpy)
+                drawn = rng.integers(info.min, info.max + 1, shape)
+                values[name] = drawn.astype(info.dtype)
         made.append(values)
-    extreme = {n: np.full_like(a, -128 if n != "ids" else 1) for n, a in made[0].items()}
+    extreme = {
+        n: np.full_like(a, np.iinfo(a.dtype).min if n != "ids" else 1) for n, a in made[0].items()
+    }
     return [*made, extreme]
 
 
@@ -100,10 +104,21 @@ def test_fused_on_the_host(tmp_path: Path, sizes: tuple[int, int, int]):
 
 
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55", "riscv32"])
-def test_fused_on_boards(tmp_path: Path, name: str):
+@pytest.mark.parametrize("sizes", [(6, 40, 20), (3, 41, 24), (4, 9, 48)])
+def test_fused_on_boards(tmp_path: Path, name: str, sizes: tuple[int, int, int]):
     target = load_target(name)
     need(target)
-    assert_c_equals(attention(6, 40, 20), target, tmp_path, (0, 17))
+    keys = sizes[1]
+    assert_c_equals(attention(*sizes), target, tmp_path, (0, 1, keys - 6, keys - 1, keys))
+
+
+@pytest.mark.parametrize("feature", ["dsp", "mve"])
+@pytest.mark.parametrize("sizes", [(3, 41, 24), (2, 257, 16), (4, 9, 48), (2, 3, 128)])
+def test_fast_kernels_on_the_host(tmp_path: Path, feature: str, sizes: tuple[int, int, int]):
+    """The plain C that they hold beside their instructions."""
+    host = replace(load_target("host"), flags=SANITIZED, features=(feature,))
+    keys = sizes[1]
+    assert_c_equals(attention(*sizes), host, tmp_path, (0, 1, keys - 2, keys - 1, keys))
 
 
 def test_what_may_not_be_fused_runs_unfused(tmp_path: Path):
