@@ -73,14 +73,6 @@ def exported(folder: Path, hidden: int) -> Path:
     return folder / "export"
 
 
-def live_fleet(folder: Path) -> Live:
-    """A fleet whose broker renews its counters each second."""
-    live = Live(folder, insecure=True)
-    with (live.home.broker / "mosquitto.conf").open("a") as file:
-        file.write("\nsys_interval 1\n")
-    return live
-
-
 def counters(live: Live) -> dict[str, int]:
     """$SYS/broker/bytes/received and sent. They are retained, so that asking costs next to
     nothing between two readings."""
@@ -135,7 +127,7 @@ def memory(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for count in (10, 100, 1000):
         here = folder / str(count)
-        with live_fleet(here) as live:
+        with Live(here, insecure=True) as live:
             live.serve()
             live.start(export, count, options=[*IDLE, str(folder / "rows.f32")])
             for name in ("tinyreptile", "fedavg"):
@@ -162,7 +154,7 @@ def traffic(folder: Path) -> list[dict[str, Any]]:
         "tinymetafed, P = 20 %": 'strategy = "tinymetafed"\noptions = { top = 0.2 }',
     }
     rows = []
-    with live_fleet(folder) as live:
+    with Live(folder, insecure=True) as live:
         live.serve()
         live.start(export, 10, options=[*IDLE, str(folder / "rows.f32")])
         for name, strategy in methods.items():
@@ -244,7 +236,7 @@ class Silencer(threading.Thread):
 def silence(folder: Path, deadline: float = 4.0, rounds: int = 15) -> dict[str, Any]:
     """50 devices in 10 processes, of which 3 are silent in each round."""
     export = exported(folder, LARGE)
-    with live_fleet(folder) as live:
+    with Live(folder, insecure=True) as live:
         live.serve()
         for group in range(10):
             live.enrol(5, f"g{group}-")

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FedTiny: a coarse mask, chosen among candidates by the devices' own loss, then progressive
-pruning: block by block, devices name the pruned weights with the largest gradients, and the server
-grows those and prunes as many small ones.
+"""FedTiny's progressive pruning of a coarse mask (selection.py): block by block, devices name the
+pruned weights with the largest gradients, and the server grows those and prunes as many small ones.
 
-Source: Huang, Zhang, Sun et al., arXiv 2212.01977. Ours: ERK and uniform densities are always among
-the candidates, and the last layer has a floor; with one candidate nothing is exchanged.
+Source: Huang, Zhang, Sun et al., arXiv 2212.01977.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from flwr.app import (
@@ -235,65 +233,3 @@ class GradualMagnitude(SparseFedAvg):
         now = masks.gradual_density(self.density, server_round, self.begin, self.end)
         self.mask &= masks.by_magnitude(self.layout, weights, masks.uniform(self.layout, now))
         return np.where(self.mask, weights, np.float32(0))
-
-
-def candidates(
-    layout: Layout,
-    weights: NDArray[np.floating],
-    density: float,
-    count: int,
-    floor: float,
-    noise: float = 0.2,
-    seed: int = 0,
-) -> list[masks.Mask]:
-    """Coarse masks by magnitude: ERK, uniform, and others whose layer densities vary around ERK.
-
-    Args:
-        noise: of the logarithm of a layer's density.
-    """
-    rng = np.random.default_rng(seed)
-    made = [masks.erk(layout, density, floor), masks.uniform(layout, density, floor)]
-    sizes = {n: float(np.prod(shape)) for n, _, shape in masks.prunable(layout)}
-    budget = density * sum(sizes.values())
-    while len(made) < count:
-        varied = {n: d * float(np.exp(rng.normal(0, noise))) for n, d in made[0].items()}
-        scale = budget / sum(d * sizes[n] for n, d in varied.items())
-        made.append({n: min(1.0, d * scale) for n, d in varied.items()})
-    return [masks.by_magnitude(layout, weights, d) for d in made[:count]]
-
-
-def select(
-    grid: Grid,
-    layout: Layout,
-    weights: NDArray[np.float32],
-    pool: Sequence[masks.Mask],
-    steps: int,
-    timeout_s: float,
-) -> tuple[int, list[float]]:
-    """Adaptive selection: every device measures each candidate's loss on its own samples; networks
-    with batch normalisation re-estimate its statistics for the candidate first.
-
-    Returns:
-        The candidate with the smallest loss, and the losses (infinite where nobody answered).
-    """
-    losses = []
-    for mask in pool:
-        record = ArrayRecord({MASK: Array(mask.astype(np.uint8))})
-        arrays = layout.record(np.where(mask, weights, np.float32(0)))
-        wanted = config({"steps": steps, "recalibrate": 1})
-        content = RecordDict({ARRAYS: arrays, MASK: record, CONFIG: wanted})
-        asked = [Message(content, node, MessageType.EVALUATE) for node in grid.get_node_ids()]
-        losses.append(_mean_loss(iter(grid.send_and_receive(asked, timeout=timeout_s))))
-    return int(np.argmin(losses)), losses
-
-
-def _mean_loss(replies: Iterator[Message]) -> float:
-    total = weight = 0.0
-    for reply in replies:
-        if not reply.has_error():
-            metrics = reply.content.metric_records[METRICS]
-            loss = metrics["loss"]
-            assert isinstance(loss, int | float)
-            total += examples_of(metrics) * float(loss)
-            weight += examples_of(metrics)
-    return total / weight if weight else float("inf")

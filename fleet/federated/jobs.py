@@ -11,6 +11,7 @@ these keys; what else a strategy puts in, for clients that run Python, it does n
     proximal-mu     FedProx                     clipping-norm   DP, clipped on the device
     global, local-steps, local-lr               TinyMetaFed's local reconstruction
     block-first, block-count, top-gradients     FedTiny's growing
+    statistics      of the outputs of the layer that begins at block-first, instead of a loss
 and an ArrayRecord ``mask`` with one array ``mask`` of 0 and 1.
 """
 
@@ -38,13 +39,14 @@ from fleet.wire.messages import (
 )
 
 TRAIN, EVALUATE = "train", "evaluate"
-ARRAYS, CONFIG, METRICS, MASK, DELTA, GRADIENTS = (
+ARRAYS, CONFIG, METRICS, MASK, DELTA, GRADIENTS, STATISTICS = (
     "arrays",
     "config",
     "metrics",
     "mask",
     "delta",
     "gradients",
+    "statistics",
 )
 _INTEGERS = {
     "batch": "batch",
@@ -126,6 +128,8 @@ def train_job(
         if key in config:
             options[name] = float(_number(config[key], key))
     phase = TrainPhase.EVALUATE if kind == EVALUATE else TrainPhase.TRAIN
+    if phase is TrainPhase.EVALUATE and config.get("statistics"):
+        phase = TrainPhase.STATISTICS
     if phase is TrainPhase.TRAIN and options.get("top_gradients"):
         phase = TrainPhase.GRADIENTS
     answer = str(config.get("answer", "weights"))
@@ -190,6 +194,8 @@ class Collector:
         """Arrays that make the reply whole."""
         if self.job.phase is TrainPhase.EVALUATE:
             return ()
+        if self.job.phase is TrainPhase.STATISTICS:
+            return (ArrayKind.STATISTICS,)
         answer = self.job.answer or ArrayKind.WEIGHTS
         if self.job.phase is TrainPhase.GRADIENTS:
             return (answer, ArrayKind.GRADIENTS)
@@ -263,13 +269,32 @@ class Collector:
         if len(parts.data) > parts.total:
             raise BadReplyError("an array is longer than it said")
 
-    def _decoded(self, kind: ArrayKind) -> tuple[sparse.Positions, sparse.Values]:
+    def _statistics(self) -> ArrayRecord:
+        """Count, then means and sums of squared deviations of each channel."""
+        parts = self._arrays[ArrayKind.STATISTICS]
+        if parts.dtype is not Dtype.F32 or parts.coding is not IndexCoding.DENSE:
+            raise BadReplyError("statistics are dense numbers of 32 bits")
+        size = parts.total // 4
+        _, values = self._decoded(ArrayKind.STATISTICS, size)
+        if size < 3 or size % 2 == 0 or values[0] <= 0 or np.any(values[1 + size // 2 :] < 0):
+            raise BadReplyError("statistics without a count, or with a negative variance")
+        return ArrayRecord({
+            "count": Array(values[:1]),
+            "mean": Array(values[1 : 1 + size // 2]),
+            "m2": Array(values[1 + size // 2 :]),
+        })  # fmt: skip
+
+    def _decoded(
+        self, kind: ArrayKind, size: int | None = None
+    ) -> tuple[sparse.Positions, sparse.Values]:
         parts = self._arrays[kind]
         data = bytes(parts.data)
         if zlib.crc32(data) != parts.crc:
             raise BadReplyError("the checksum of an array is wrong")
         try:
-            return sparse.decode(data, parts.coding, parts.dtype, self.layout.size, self.mask)
+            return sparse.decode(
+                data, parts.coding, parts.dtype, size or self.layout.size, self.mask
+            )
         except ValueError as error:
             raise BadReplyError(str(error)) from None
 
@@ -278,6 +303,9 @@ class Collector:
             raise BadReplyError("the number of examples is missing")
         content = RecordDict({METRICS: MetricRecord(dict(self._metrics))})
         for kind in self.wanted:
+            if kind is ArrayKind.STATISTICS:
+                content[STATISTICS] = self._statistics()
+                continue
             positions, values = self._decoded(kind)
             if kind is ArrayKind.WEIGHTS:
                 vector = np.zeros(self.layout.size, np.float32)

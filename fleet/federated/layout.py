@@ -16,10 +16,14 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes in the vector's order; layer after layer, weights row after row, then
-    biases."""
+    """Args:
+    entries: names and shapes in the vector's order; layer after layer, weights row after row, then
+        biases.
+    by_column: weights of which a channel is a column, as of depthwise layers; else it is a row.
+    """
 
     entries: tuple[tuple[str, tuple[int, ...]], ...]
+    by_column: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:

@@ -95,6 +95,8 @@ class TorchClient:
         write_model(self._model, self._layout, before)
         if job.phase is TrainPhase.EVALUATE:
             return self._reply(job, [], *self._evaluate(job))
+        if job.phase is TrainPhase.STATISTICS:
+            return self._reply(job, [self._statistics(job)], 0.0, 0.0)
         if job.global_parameters is not None:
             self._learn(job.local_steps or 0, job.local_lr or job.lr, 1, mask,
                         slice(job.global_parameters, size))  # fmt: skip
@@ -148,13 +150,30 @@ class TorchClient:
 
     def _evaluate(self, job: TrainJob) -> tuple[float, float]:
         x, y = self._samples.take(job.steps)
-        # Statistics of batch normalisation are those of these samples for the candidate.
-        self._model.train()
+        self._model.eval()
         with torch.no_grad():
             output = self._model(x)
             loss = float(self._loss(output, y))
         right = float((output.argmax(1) == y).float().mean()) if self._classifies else 0.0
         return loss, right
+
+    def _statistics(self, job: TrainJob) -> tuple[ArrayKind, IndexCoding, bytes]:
+        """Of the outputs of a layer, channels second as in PyTorch."""
+        places = self._layout.slices()
+        name = next(n for n, place in places.items() if place.start == job.block_first)
+        seen: list[Tensor] = []
+        module = self._model.get_submodule(name.rpartition(".")[0])
+        hook = module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        x, _ = self._samples.take(job.steps)
+        self._model.eval()
+        with torch.no_grad():
+            self._model(x)
+        hook.remove()
+        values = seen[0].movedim(1, -1).reshape(-1, seen[0].shape[1]).double().numpy()
+        mean = values.mean(axis=0)
+        m2 = ((values - mean) ** 2).sum(axis=0)
+        data = np.concatenate([[len(values)], mean, m2]).astype("<f4").tobytes()
+        return ArrayKind.STATISTICS, IndexCoding.DENSE, data
 
     def _answer(
         self,

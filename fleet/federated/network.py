@@ -54,7 +54,8 @@ def read_network(folder: Path) -> Network:
             entries.append((f"{layer['name']}.weight", (rows, length)))
         if biases:
             entries.append((f"{layer['name']}.bias", (biases,)))
-    layout = Layout(tuple(entries))
+    columns = (f"{x['name']}.weight" for x in learn["layers"] if x["kind"] == "depthwise")
+    layout = Layout(tuple(entries), frozenset(columns))
     path = folder / "learn" / f"{learn['name']}_learn.f32"
     try:
         initial = np.frombuffer(path.read_bytes(), "<f4").astype(np.float32)

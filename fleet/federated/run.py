@@ -23,11 +23,13 @@ from fleet.federated.fedtiny import SparseFedAvg
 from fleet.federated.grid import MqttGrid
 from fleet.federated.layout import Layout
 from fleet.federated.plan import Opened
+from fleet.federated.selection import candidates, select
 from fleet.federated.strategies import (
     Shifted,
     is_flowers,
     make_strategy,
     refuse_silent_privacy,
+    selection_of,
 )
 from fleet.store import Store, audit, federated, queues
 from fleet.store.audit import Entry
@@ -149,7 +151,9 @@ class Run:
         mask = None if row["mask"] is None else sparse.mask_from(row["mask"], self._layout.size)
         with self._store.read() as connection:
             done = federated.rounds_of(connection, row["id"])
-        self._losses = [r["metrics"]["loss"] for r in done if "loss" in r["metrics"]]
+        self._losses = [
+            r["metrics"]["loss"] for r in done if r["number"] and "loss" in r["metrics"]
+        ]
         return row["id"], row["round"], weights, mask
 
     def __call__(self, grid: MqttGrid | CompositeGrid) -> Result:
@@ -162,6 +166,8 @@ class Run:
         self._counted = grid.broker_bytes() or grid.broker_bytes(fresh=True)
         number, done, weights, mask = self.state()
         logging.getLogger("flwr").setLevel(logging.ERROR)
+        if done == 0 and mask is None:
+            weights, mask = self._select(grid, number, weights)
         strategy = make_strategy(self._plan, self._layout, weights, mask)
         refuse_silent_privacy(strategy, grid)
         left = self._plan.rounds.count - done
@@ -201,6 +207,41 @@ class Run:
         final = strategy.mask if isinstance(strategy, SparseFedAvg) else None
         return Result(self._plan.name, last, self._last, final, early, self._losses)
 
+    def _select(
+        self, grid: MqttGrid | CompositeGrid, number: int, weights: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """FedTiny's coarse mask among candidates: round 0, committed as a whole like the others.
+
+        Raises:
+            InvalidError: an option is out of range.
+            FleetError: no device measured a candidate.
+        """
+        asked = selection_of(self._plan)
+        if asked is None:
+            return weights, None
+        self._last = weights
+        self._open_round(grid, 0, list)
+        made = self._round
+        assert made is not None
+        pool = candidates(
+            self._layout, weights, asked.density, asked.candidates, asked.floor,
+            seed=self._plan.seed,
+        )  # fmt: skip
+        try:
+            found = select(
+                grid, self._layout, weights, pool, asked.steps, self._plan.rounds.deadline_s,
+                lambda index, loss: self._progress(0, {"candidate": index, "loss": loss}),
+            )  # fmt: skip
+        except ValueError as error:
+            raise FleetError(
+                f"the coarse mask was not selected: {error}", "Raise rounds.deadline_s."
+            ) from None
+        metrics = {f"candidate-{i}": x for i, x in enumerate(found.losses) if np.isfinite(x)}
+        metrics |= {"loss": found.losses[found.index], "selected": float(found.index)}
+        self._store_round(number, grid, found.weights, sparse.mask_bytes(found.mask), metrics)
+        self._round = None
+        return found.weights, found.mask
+
     def _wait_for_quorum(self, grid: MqttGrid | CompositeGrid) -> None:
         quorum, end = self._plan.who.quorum, time.monotonic() + self._plan.rounds.wait_s
         while grid.ready() < quorum:
@@ -228,12 +269,20 @@ class Run:
         )
 
     def _begin(self, grid: MqttGrid | CompositeGrid, server_round: int, strategy: Strategy) -> None:
+        # Ours choose by themselves.
+        choose = self._sample(server_round) if is_flowers(strategy) else list
+        self._open_round(grid, server_round, choose)
+
+    def _open_round(
+        self,
+        grid: MqttGrid | CompositeGrid,
+        server_round: int,
+        choose: Callable[[list[int]], list[int]],
+    ) -> None:
         self._wait_for_quorum(grid)
         digest = hashlib.sha256(self._last.astype("<f4").tobytes()).hexdigest()
         self._round = _Round(server_round, time.time(), digest)
         self._round.down, self._round.up = grid.traffic.down, grid.traffic.up
-        # Ours choose by themselves.
-        choose = self._sample(server_round) if is_flowers(strategy) else list
         self._round.devices = grid.begin(server_round, choose)
 
     def _sample(self, server_round: int) -> Callable[[list[int]], list[int]]:
@@ -266,10 +315,29 @@ class Run:
         metrics.setdefault("devices", float(len(made.devices)))
         inner = strategy.inner
         mask = sparse.mask_bytes(inner.mask) if isinstance(inner, SparseFedAvg) else None
+        self._store_round(number, grid, vector, mask, metrics)
+        self._last = vector
+        self._progress(made.number, metrics)
+        if "loss" in metrics:
+            self._losses.append(metrics["loss"])
+        if self._has_stalled():
+            raise _EndedError
+
+    def _store_round(
+        self,
+        number: int,
+        grid: MqttGrid | CompositeGrid,
+        vector: NDArray[np.float32],
+        mask: bytes | None,
+        metrics: dict[str, float],
+    ) -> None:
+        """A whole round: its result, what it cost and who took part, in one transaction."""
+        made = self._round
+        assert made is not None
         data = vector.astype("<f4").tobytes()
         received, sent = self._passed(grid)
         facts: dict[str, Any] = {
-            "devices": sorted(made.devices),
+            "devices": sorted(set(made.devices)),
             "metrics": metrics,
             "refused": [list(r) for r in made.refused],
             "bytes_down": grid.traffic.down - made.down,
@@ -285,19 +353,13 @@ class Run:
             federated.commit_round(connection, number, made.number, data, mask, **facts)
             detail = {
                 "round": made.number,
-                "devices": len(made.devices),
+                "devices": len(facts["devices"]),
                 "refused": facts["refused"],
                 "digest": facts["digest_out"],
             }
             self._audit(connection, number, "federated.round", detail)
             change = queues.Change("round", self._tenant, f"{self._plan.name}/{made.number}")
             queues.put_outbox(connection, [change])
-        self._last = vector
-        self._progress(made.number, metrics)
-        if "loss" in metrics:
-            self._losses.append(metrics["loss"])
-        if self._has_stalled():
-            raise _EndedError
 
     def _has_stalled(self) -> bool:
         rounds = self._plan.rounds

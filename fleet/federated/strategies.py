@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -88,6 +89,8 @@ def _fedtiny(
     density = float(options.pop("density", 0.1))
     floor = float(options.pop("floor", 0.3))
     coarse = str(options.pop("coarse", "erk"))
+    for name in ("candidates", "selection_steps"):
+        options.pop(name, None)  # of the selection before the first round
     if coarse not in ("erk", "uniform"):
         raise InvalidError(f"coarse is erk or uniform, not '{coarse}'")
     if not 0 < density <= 1:
@@ -123,6 +126,43 @@ def _flower(plan: Plan, layout: Layout, options: dict[str, Any]) -> Strategy:
             made, float(noise), float(clip), plan.who.devices or plan.who.quorum
         )
     return made
+
+
+@dataclass(frozen=True)
+class Selection:
+    """FedTiny's choice of a coarse mask.
+
+    Args:
+        candidates: masks to choose from.
+        steps: samples that a device takes for each measurement.
+        density, floor: of the masks.
+    """
+
+    candidates: int
+    steps: int
+    density: float
+    floor: float
+
+
+def selection_of(plan: Plan) -> Selection | None:
+    """What the plan asks, None where there is nothing to choose from.
+
+    Raises:
+        InvalidError: an option is out of range.
+    """
+    options = plan.options or {}
+    count = int(options.get("candidates", 1))
+    steps = int(options.get("selection_steps", plan.training.steps))
+    if plan.strategy != "fedtiny" or count == 1:
+        return None
+    if count < 1 or steps < 2:
+        raise InvalidError(
+            f"candidates are at least 1 and selection_steps at least 2, not {count} and {steps}"
+        )
+    density, floor = (
+        float(options.get(name, usual)) for name, usual in (("density", 0.1), ("floor", 0.3))
+    )
+    return Selection(count, steps, density, floor)
 
 
 def is_flowers(strategy: Strategy) -> bool:

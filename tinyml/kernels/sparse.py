@@ -6,10 +6,12 @@ Records: header; int32 biases with the input zero point folded in; multipliers; 
 bitmap
     for each channel a bit for each weight, in words of 32; then the values that are set.
 gaps
-    uint16 pairs of each channel; then the pairs: uint8 gap from the weight before (from the first
-    weight, for the first pair), int8 value. Gaps beyond 255 have pairs of value 0 on the way.
+    for each channel chunks: uint8 pairs of it, at most 255; then the pairs: uint8 gap from the
+    weight before (from the first weight, for the first pair), int8 value. A chunk of 255 has
+    another behind it, which may be empty. Gaps beyond 255 have pairs of value 0 on the way.
 blocks
-    uint16 blocks of each channel; uint8 gaps in blocks likewise; then four int8 weights a block.
+    uint32 bytes of the index, padded to words; the index: chunks likewise, of uint8 gaps in blocks;
+    then four int8 weights a block.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from tinyml.kernels.layer import CONV, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
 
 _LARGEST_GAP = 255
+# SPARSE_CHUNK in firmware/kernels/common/sparse.h.
+_CHUNK = 255
 _LARGEST_SCRATCH = 32768
 BLOCK = 4
 
@@ -37,12 +41,7 @@ class Sparse(Variant):
     def applies(self, layer: Layer) -> bool:
         # The folded bias and every partial sum must fit 32 bits.
         peak = np.abs(layer.folded_bias()) + 128 * np.abs(layer.rows).sum(axis=1)
-        counts = [len(index) for index, _ in self.entries(layer)]
-        return (
-            bool(np.all(peak < 1 << 31))
-            and max(counts) < 1 << 16
-            and self.scratch(layer) <= _LARGEST_SCRATCH
-        )
+        return bool(np.all(peak < 1 << 31)) and self.scratch(layer) <= _LARGEST_SCRATCH
 
     def scratch(self, layer: Layer) -> int:
         taps = int(layer.rows.shape[1])
@@ -118,13 +117,11 @@ class _Gaps(Sparse):
         return [with_stops(np.flatnonzero(row), row[:, None]) for row in layer.rows]
 
     def stored(self, layer: Layer) -> list[Array]:
-        entries = self.entries(layer)
-        counts = np.array([len(index) for index, _ in entries], np.uint16)
         pairs = [
             np.stack([np.diff(index, prepend=0).astype(np.uint8), values[:, 0].view(np.uint8)], 1)
-            for index, values in entries
+            for index, values in self.entries(layer)
         ]
-        return [counts, np.concatenate(pairs)]
+        return [np.concatenate([in_chunks(p) for p in pairs])]
 
 
 class _Blocks(Sparse):
@@ -138,10 +135,28 @@ class _Blocks(Sparse):
 
     def stored(self, layer: Layer) -> list[Array]:
         entries = self.entries(layer)
-        counts = np.array([len(index) for index, _ in entries], np.uint16)
-        gaps = [np.diff(index, prepend=0).astype(np.uint8) for index, _ in entries]
-        values = [v for _, v in entries]
-        return [counts, np.concatenate(gaps), np.concatenate(values)]
+        gaps = [np.diff(index, prepend=0).astype(np.uint8)[:, None] for index, _ in entries]
+        index = np.concatenate([in_chunks(g) for g in gaps])
+        size = np.array([-(-len(index) // 4) * 4], np.uint32)
+        return [size, index, np.concatenate([v for _, v in entries])]
+
+
+def in_chunks(entries: Array) -> Array:
+    """What is stored of a channel, with how many there are before each chunk.
+
+    Args:
+        entries: uint8 (count, width).
+
+    Returns:
+        uint8 bytes.
+    """
+    whole = len(entries) // _CHUNK
+    counts = [_CHUNK] * whole + [len(entries) % _CHUNK]
+    parts: list[Array] = []
+    for at, count in enumerate(counts):
+        chunk = entries[at * _CHUNK : at * _CHUNK + count]
+        parts += [np.array([count], np.uint8), chunk.ravel()]
+    return np.concatenate(parts)
 
 
 def with_stops(index: Array, values: Array) -> tuple[Array, Array]:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What kernels of pruned layers share: where the inputs of an output pixel are, and how a sum
- * becomes an output. Their weights are those that are not zero; tinyml/kernels/sparse.py lays them
- * out. Biases hold the input zero point, so zero weights count for nothing.
+ * What kernels of pruned layers share: where the inputs of an output pixel are, how a sum becomes
+ * an output, and both kinds of layers. A form of weights says where they begin and what a channel's
+ * sum is. Weights are those that are not zero; tinyml/kernels/sparse.py lays them out. Biases hold
+ * the input zero point, so zero weights count for nothing.
  */
 #ifndef TINYML_SPARSE_H
 #define TINYML_SPARSE_H
@@ -12,12 +13,25 @@
 #include "matmul.h"
 #include "window.h"
 
+/* Weights come in chunks of so many; one of this size has another behind it, which may be empty. */
+enum { SPARSE_CHUNK = 255 };
+
 /* The weights of a layer as they are read: channel after channel. */
 typedef struct {
     const uint8_t *index;
     const int8_t *values;
-    const uint16_t *counts; /* of each channel; not for bitmaps */
 } sparse_weights_t;
+
+/* Where the weights of a record begin. */
+typedef sparse_weights_t sparse_begin_t(const matmul_record_t *record, int32_t channels,
+                                        int32_t length);
+/* `sum` and the products of the next channel. */
+typedef int32_t sparse_dot_t(sparse_weights_t *weights, int32_t length, const int8_t *input,
+                             int32_t sum);
+/* All channels of one run of inputs; a form makes it of sparse_channels. */
+typedef void sparse_outputs_t(const matmul_record_t *record, int32_t channels, int32_t length,
+                              const int8_t *input, int8_t *output);
+#define SPARSE_INLINE static inline __attribute__((always_inline))
 
 /* The inputs under a window as one run of bytes: in place for a 1x1 convolution whose runs may be
  * read as they are, else gathered in scratch, padding as the zero point. */
@@ -56,6 +70,51 @@ static inline const int8_t *sparse_row(const int8_t *input, int32_t length, int3
     for (; i < length; ++i) scratch[i] = input[i];
     for (; i % multiple; ++i) scratch[i] = 0;
     return scratch;
+}
+
+/* Weights in blocks of four: the length of the index, padded; the index; the values. */
+static inline sparse_weights_t sparse_blocks(const matmul_record_t *record, int32_t channels,
+                                             int32_t length) {
+    (void)channels;
+    (void)length;
+    const uint32_t *bytes = (const uint32_t *)(const void *)record->weights;
+    const uint8_t *index = (const uint8_t *)(bytes + 1);
+    return (sparse_weights_t){.index = index, .values = (const int8_t *)index + *bytes};
+}
+
+SPARSE_INLINE void sparse_channels(const matmul_record_t *record, int32_t channels, int32_t length,
+                                   const int8_t *input, int8_t *output, sparse_begin_t *begin,
+                                   sparse_dot_t *dot) {
+    sparse_weights_t weights = begin(record, channels, length);
+    for (int32_t c = 0; c < channels; ++c) {
+        const int32_t sum = dot(&weights, length, input, record->bias[c]);
+        output[c] = matmul_finish(record, (size_t)c, sum);
+    }
+}
+
+SPARSE_INLINE void sparse_fully_connected(const tml_fully_connected_t *shape, const void *data,
+                                          const int8_t *input, int8_t *output, void *scratch,
+                                          int32_t multiple, sparse_outputs_t *outputs_of) {
+    const matmul_record_t record = matmul_record(data, shape->outputs);
+    for (int32_t r = 0; r < shape->rows; ++r, input += shape->inputs, output += shape->outputs) {
+        const int8_t *row = sparse_row(input, shape->inputs, multiple, scratch);
+        outputs_of(&record, shape->outputs, shape->inputs, row, output);
+    }
+}
+
+SPARSE_INLINE void sparse_conv2d(const tml_window_t *shape, const void *data, const int8_t *input,
+                                 int8_t *output, int32_t y_begin, int32_t y_end, void *scratch,
+                                 int32_t multiple, sparse_outputs_t *outputs_of) {
+    const matmul_record_t record = matmul_record(data, shape->output_c);
+    const int32_t zero = record.header.input_zero_point;
+    const int32_t length = shape->kernel_h * shape->kernel_w * shape->input_c;
+    for (int32_t y = y_begin; y < y_end; ++y) {
+        int8_t *to = window_output_row(shape, output, y);
+        for (int32_t x = 0; x < shape->output_w; ++x, to += shape->output_c) {
+            const int8_t *column = sparse_column(shape, input, y, x, zero, multiple, scratch);
+            outputs_of(&record, shape->output_c, length, column, to);
+        }
+    }
 }
 
 #endif

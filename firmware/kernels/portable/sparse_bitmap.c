@@ -27,9 +27,7 @@ static inline int32_t lowest_bit(uint32_t bits) {
 #endif
 }
 
-static int32_t dot(sparse_weights_t *weights, int32_t channel, int32_t length, const int8_t *input,
-                   int32_t sum) {
-    (void)channel;
+static int32_t dot(sparse_weights_t *weights, int32_t length, const int8_t *input, int32_t sum) {
     const int8_t *values = weights->values;
     for (int32_t at = 0; at < length; at += 32, input += 32, weights->index += 4) {
         uint32_t bits = *(const uint32_t *)(const void *)weights->index;
@@ -39,35 +37,17 @@ static int32_t dot(sparse_weights_t *weights, int32_t channel, int32_t length, c
     return sum;
 }
 
-/* All channels of one run of inputs. */
 static void outputs_of(const matmul_record_t *record, int32_t channels, int32_t length,
                        const int8_t *input, int8_t *output) {
-    sparse_weights_t weights = weights_of(record, channels, length);
-    for (int32_t c = 0; c < channels; ++c) {
-        const int32_t sum = dot(&weights, c, length, input, record->bias[c]);
-        output[c] = matmul_finish(record, (size_t)c, sum);
-    }
+    sparse_channels(record, channels, length, input, output, weights_of, dot);
 }
 
 void tml_fully_connected_s8_bitmap(const tml_fully_connected_t *shape, const void *data,
                                    const int8_t *input, int8_t *output, void *scratch) {
-    const matmul_record_t record = matmul_record(data, shape->outputs);
-    for (int32_t r = 0; r < shape->rows; ++r, input += shape->inputs, output += shape->outputs) {
-        const int8_t *row = sparse_row(input, shape->inputs, MULTIPLE, scratch);
-        outputs_of(&record, shape->outputs, shape->inputs, row, output);
-    }
+    sparse_fully_connected(shape, data, input, output, scratch, MULTIPLE, outputs_of);
 }
 
 void tml_conv2d_s8_bitmap(const tml_window_t *shape, const void *data, const int8_t *input,
                           int8_t *output, int32_t y_begin, int32_t y_end, void *scratch) {
-    const matmul_record_t record = matmul_record(data, shape->output_c);
-    const int32_t zero = record.header.input_zero_point;
-    const int32_t length = shape->kernel_h * shape->kernel_w * shape->input_c;
-    for (int32_t y = y_begin; y < y_end; ++y) {
-        int8_t *to = window_output_row(shape, output, y);
-        for (int32_t x = 0; x < shape->output_w; ++x, to += shape->output_c) {
-            const int8_t *column = sparse_column(shape, input, y, x, zero, MULTIPLE, scratch);
-            outputs_of(&record, shape->output_c, length, column, to);
-        }
-    }
+    sparse_conv2d(shape, data, input, output, y_begin, y_end, scratch, MULTIPLE, outputs_of);
 }

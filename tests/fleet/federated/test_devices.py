@@ -193,6 +193,36 @@ def test_a_killed_server_goes_on_where_it_was(fleet: Fleet):
     assert again.returncode == 1 and "finished" in again.stderr
 
 
+def test_devices_choose_the_mask_and_move_it(fleet: Fleet):
+    options = (
+        "candidates = 3\nselection_steps = 32\ndensity = 0.5\nfloor = 0.6\nevery = 1\nstop = 4"
+    )
+    plan = fleet.plan("pruned", "fedtiny", 5, f"[options]\n{options}\n")
+    told = json.loads(fleet.fleet("train", plan, "--json"))
+    assert (told["rounds"], told["refused"]) == (5, 0)
+    rows = fleet.rows(
+        "select r.number, r.devices, r.metrics, r.bytes_down, r.bytes_up, r.digest_in, "
+        "r.digest_out from federated_round r join federated_run f on f.id = r.run_id "
+        "where f.name = 'pruned' order by r.number"
+    )
+    assert [r[0] for r in rows] == [0, 1, 2, 3, 4, 5]
+    assert all(len(json.loads(r[1])) == 6 for r in rows)
+    chosen = json.loads(rows[0][2])
+    losses = [chosen[f"candidate-{i}"] for i in range(3)]
+    assert chosen["loss"] == min(losses) == losses[int(chosen["selected"])]
+    # Statistics of the hidden layer, dense and of each candidate; then each candidate's loss.
+    assert rows[0][3] == 7 * 6 * 100 and rows[0][4] == 4 * 6 * (1 + 2 * 8) * 4
+    assert [r[5] for r in rows[1:]] == [r[6] for r in rows[:-1]]
+    assert all(json.loads(r[2])["density"] == pytest.approx(0.5, abs=0.07) for r in rows[1:])
+    bits = np.frombuffer((fleet.folder / "pruned-result" / "mask.bin").read_bytes(), np.uint8)
+    mask = np.unpackbits(bits, count=25, bitorder="little").astype(bool)
+    weights = np.frombuffer((fleet.folder / "pruned-result" / "weights.f32").read_bytes(), "<f4")
+    assert not np.any(weights[~mask]) and np.count_nonzero(weights) > 12
+    bad = fleet.plan("unpruned", "fedtiny", 5, "[options]\ncandidates = 0\n")
+    done = fleet.run("fleet", "train", bad, check=False)
+    assert done.returncode == 1 and "candidates are at least 1" in done.stderr
+
+
 def test_the_result_is_rolled_out(fleet: Fleet):
     told = json.loads(
         fleet.fleet("train", fleet.plan("ship", "tinymetafed", 6), "--json", "--then-rollout")

@@ -19,15 +19,26 @@ from torch import nn
 from fleet.errors import InvalidError
 from fleet.federated import masks
 from fleet.federated.averaging import FedAvg, FedProx
-from fleet.federated.fedtiny import FedTiny, GradualMagnitude, SparseFedAvg, candidates, select
+from fleet.federated.fedtiny import FedTiny, GradualMagnitude, SparseFedAvg
 from fleet.federated.grid import MqttGrid, Node
 from fleet.federated.jobs import ARRAYS, CONFIG, config
-from fleet.federated.local import LocalExchange, Samples, TorchClient, layout_of, read_model
+from fleet.federated.layout import Layout
+from fleet.federated.local import (
+    LocalExchange,
+    Samples,
+    TorchClient,
+    layout_of,
+    read_model,
+    write_model,
+)
 from fleet.federated.reptile import Schedule, TinyMetaFed, TinyReptile
+from fleet.federated.selection import candidates, select
 from fleet.federated.strategies import refuse_silent_privacy
 from fleet.wire import decode
 from fleet.wire.messages import TrainJob, TrainReply
 
+# These networks are too small for more, and a busy machine has none to spare.
+torch.set_num_threads(1)
 TRUE = torch.tensor([[1.5, -2.0, 0.5, 1.0]])
 
 
@@ -378,9 +389,48 @@ def test_devices_choose_the_candidate_with_the_least_loss():
     pool = candidates(setting.layout, setting.end, 0.2, 4, floor=0.3)
     assert {m.shape for m in pool} == {(setting.layout.size,)}
     nothing = np.zeros(setting.layout.size, bool)
-    best, losses = select(setting.grid, setting.layout, setting.end, [nothing, *pool], 64, 10)
-    assert best == int(np.argmin(losses)) and best > 0
-    assert losses[0] > losses[best]
+    found = select(setting.grid, setting.layout, setting.end, [nothing, *pool], 64, 10)
+    assert found.index == int(np.argmin(found.losses)) and found.index > 0
+    assert found.losses[0] > found.losses[found.index]
+    np.testing.assert_array_equal(found.weights != 0, found.mask & (found.weights != 0))
+
+
+def forward(
+    model: nn.Sequential, layout: Layout, vector: np.ndarray, x: torch.Tensor
+) -> np.ndarray:
+    write_model(model, layout, vector)
+    model.eval()
+    with torch.no_grad():
+        return model(x).numpy()
+
+
+@pytest.mark.parametrize("normalised", [False, True], ids=["folded", "running statistics"])
+def test_candidates_are_compared_with_their_own_statistics(normalised: bool):
+    """After selection each channel of the hidden layers has the moments that devices measured:
+    those of the dense network where normalisation is folded, its own in the running statistics."""
+    torch.manual_seed(2)
+    norm = [nn.BatchNorm1d(12)] if normalised else []
+    model = nn.Sequential(nn.Linear(6, 12), *norm, nn.ReLU(), nn.Linear(12, 3))
+    layout = layout_of(model)
+    x, clients = torch.randn(96, 6) * 2 + 1, {}
+    for index in range(3):
+        part = Samples(x[32 * index : 32 * index + 32], torch.zeros(32, dtype=torch.long))
+        loss = nn.CrossEntropyLoss()
+        clients[f"d{index}"] = TorchClient(model, layout, loss, part, classifies=True)
+    start = read_model(model, layout)
+    hidden = model[0]
+    dense = forward(nn.Sequential(hidden), Layout(layout.entries[:2]), start, x)
+    mask = masks.by_magnitude(layout, start, masks.uniform(layout, 0.5))
+    found = select(MqttGrid(LocalExchange(clients), layout, 7), layout, start, [mask], 32, 10)
+    pruned = forward(nn.Sequential(hidden), Layout(layout.entries[:2]), found.weights, x)
+    if normalised:
+        write_model(model, layout, found.weights)
+        mean, variance = model[1].running_mean.numpy(), model[1].running_var.numpy()
+    else:
+        mean, variance = dense.mean(0), dense.var(0)
+    np.testing.assert_allclose(pruned.mean(0), mean, atol=1e-4)
+    np.testing.assert_allclose(pruned.var(0), variance, rtol=1e-3)
+    assert not np.any(found.weights[~mask & (start != 0)])
 
 
 def test_privacy_is_never_silent():

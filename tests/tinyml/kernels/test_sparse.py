@@ -19,7 +19,7 @@ from tinyml.ir.execute import outputs
 from tinyml.ir.tensor import Array
 from tinyml.kernels import Layer, Variant, choose
 from tinyml.kernels.choose import density, record_bytes
-from tinyml.kernels.sparse import SPARSE, with_stops
+from tinyml.kernels.sparse import SPARSE, in_chunks, with_stops
 from tinyml.ops import Activation, Conv2D, FullyConnected, Window, weighted
 from tinyml.plan import plan_memory
 from tinyml.runtimes.build import build_program
@@ -60,7 +60,7 @@ def sparse_bouquet(seed: int, count: int) -> Graph:
         fused = Activation.RELU if integer(0, 2) == 0 else Activation.NONE
         scale, zero = float(rng.uniform(0.01, 0.2)), integer(-128, 127)
         if index % 2:
-            length = integer(1, 40) if integer(0, 2) else integer(250, 900)
+            length = integer(1, 40) if integer(0, 2) else integer(250, 1300)
             x = activation("x", (integer(1, 3), length), scale, zero)
             place(FullyConnected(fused), x, (integer(1, 9), length), keep)
             continue
@@ -187,6 +187,18 @@ def test_the_choice_does_not_depend_on_the_number_of_pixels():
         )
         kernels.add(choose(layer, "dsp").kernel)
     assert len(kernels) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 254, 255, 256, 510, 700])
+def test_chunks_say_how_many_follow(count: int):
+    entries = np.random.default_rng(count).integers(0, 256, (count, 2)).astype(np.uint8)
+    data, found = in_chunks(entries).tolist(), []
+    while True:
+        here = data.pop(0)
+        found += [data.pop(0) for _ in range(2 * here)]
+        if here < 255:
+            break
+    assert data == [] and found == entries.ravel().tolist()
 
 
 @pytest.mark.parametrize(
