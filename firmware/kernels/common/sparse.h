@@ -35,7 +35,7 @@ typedef void sparse_outputs_t(const matmul_record_t *record, int32_t channels, i
 
 /* The inputs under a window as one run of bytes: in place for a 1x1 convolution whose runs may be
  * read as they are, else gathered in scratch, padding as the zero point. */
-static inline const int8_t *sparse_column(const tml_window_t *shape, const int8_t *input, int32_t y,
+SPARSE_INLINE const int8_t *sparse_column(const tml_window_t *shape, const int8_t *input, int32_t y,
                                           int32_t x, int32_t zero, int32_t multiple,
                                           int8_t *scratch) {
     const int32_t channels = shape->input_c;
@@ -63,7 +63,7 @@ static inline const int8_t *sparse_column(const tml_window_t *shape, const int8_
 }
 
 /* A row of a fully connected layer, lengthened to the multiple in scratch where it is none. */
-static inline const int8_t *sparse_row(const int8_t *input, int32_t length, int32_t multiple,
+SPARSE_INLINE const int8_t *sparse_row(const int8_t *input, int32_t length, int32_t multiple,
                                        int8_t *scratch) {
     if (length % multiple == 0) return input;
     int32_t i = 0;
