@@ -222,6 +222,8 @@ def _ask(
 def _merged(replies: Iterator[Message]) -> Moments | None:
     total: Moments | None = None
     for reply in replies:
+        if STATISTICS not in reply.content.array_records:
+            continue  # of a node that runs Python and does not measure them
         record = reply.content.array_records[STATISTICS]
         count, mean, m2 = (record[n].numpy() for n in ("count", "mean", "m2"))
         seen = Moments(float(count[0]), mean.astype(np.float64), m2.astype(np.float64))
