@@ -16,6 +16,7 @@ from tinyml.export import export, verify_export  # noqa: E402
 from tinyml.importers.pytorch import module_to_onnx  # noqa: E402
 from tinyml.measure import run_export  # noqa: E402
 from tinyml.opened import open_export  # noqa: E402
+from tinyml.ops import Gate, Softmax  # noqa: E402
 from tinyml.quantize import QuantiseOptions  # noqa: E402
 from tinyml.samples import Samples  # noqa: E402
 from tinyml.source import Source  # noqa: E402
@@ -58,6 +59,13 @@ def test_the_report(exported):
 def test_verified_from_the_files_alone(exported):
     checks = verify_export(exported)[1]
     assert all(c.max_lsb == 0 for c in checks if c.runtime.startswith(("TFLite-Micro", "C on")))
+
+
+def test_gates_of_the_stream_are_int16_and_one_operator(exported):
+    """Six of them; the channel mixer's gate writes no stream and stays int8."""
+    nodes = open_export(exported).c_graph.nodes
+    assert sum(isinstance(n.op, Gate) for n in nodes) == 6
+    assert sum(isinstance(n.op, Softmax) for n in nodes) == 1
 
 
 def test_c_takes_and_gives_the_users_units(exported):

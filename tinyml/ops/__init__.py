@@ -9,6 +9,7 @@ from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
 from tinyml.ops.float_only import Div, FloatOnly, Sqrt
 from tinyml.ops.fully_connected import FullyConnected
+from tinyml.ops.gate import Gate
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
 from tinyml.ops.layer_norm import LayerNorm
@@ -56,6 +57,7 @@ __all__ = [
     "FloatOnly",
     "Elu",
     "FullyConnected",
+    "Gate",
     "Gather",
     "Gelu",
     "HardSwish",

@@ -94,6 +94,13 @@ class Softmax(Operator):
         return saturate(np.where(counts, result, low), out.dtype)
 
     @staticmethod
+    def exponentials_int16(x: Tensor) -> Array:
+        """What the int16 kernel takes exp(-i * scale) to be, for i of 0..255: all differences of
+        an input that was int8. int16 (256)."""
+        diff = requantise(-np.arange(256, dtype=np.int64), *Softmax._scaling_int16(x))
+        return lookup(np.clip(diff + 32767, -32768, 32767), EXP).astype(np.int16)
+
+    @staticmethod
     def _scaling_int16(x: Tensor) -> tuple[int, int]:
         """Takes a difference of 10.0 to 65535."""
         return quantise_multiplier(x.q.s / (10.0 / 65535.0))

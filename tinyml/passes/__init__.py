@@ -13,6 +13,7 @@ from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.fold_padding import FoldPadding
 from tinyml.passes.fuse_activations import FuseActivations
 from tinyml.passes.fuse_attention import FuseAttention
+from tinyml.passes.fuse_gates import FuseGates
 from tinyml.passes.fuse_norms import FuseNorms
 from tinyml.passes.lift_scaling import LiftScaling
 from tinyml.passes.manager import Pass, run_passes
@@ -40,6 +41,7 @@ C_PASSES: tuple[Pass, ...] = (
     DropIdentities(),
     FuseNorms(),
     FuseAttention(),
+    FuseGates(),
     DropImageAxes(),
     PruneChannels(),
     OrderNodes(),

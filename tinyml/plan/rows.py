@@ -20,6 +20,7 @@ from tinyml.ops import (
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Gate,
     MaxPool2D,
     Norm,
     Pad,
@@ -33,7 +34,7 @@ from tinyml.ops.binary import Binary
 
 WINDOWED = (Conv2D, DepthwiseConv2D, SequenceConv, AveragePool2D, MaxPool2D)
 # Row y of the output depends on row y of the inputs alone.
-POINTWISE = (Binary, Unary, Table, Norm, Softmax, FullyConnected, Concatenation, Pad)
+POINTWISE = (Binary, Unary, Table, Norm, Softmax, Gate, FullyConnected, Concatenation, Pad)
 
 
 @dataclass(frozen=True)

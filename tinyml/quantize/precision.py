@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Rule
-from tinyml.ops import Add, FullyConnected, Sub
+from tinyml.ops import Add, FullyConnected, Mul, Softmax, Sub
 from tinyml.quantize.sensitivity import LayerCost, decibels
 
 # Predictions leave out what saturates and how errors correlate; aim a little higher.
@@ -19,9 +19,12 @@ def structural(graph: Graph) -> frozenset[str]:
 
     Statistics of normalisations (`Node.wide`); the residual stream they are statistics of, which
     outgrows 8 bits as it sums; the fully connected layers that write or read the stream without a
-    normalisation between; and the ends of a forecaster, whose series are not bounded.
+    normalisation between; the gates that write it; and the ends of a forecaster, whose series are
+    not bounded.
     """
-    return follow_moves(graph, frozenset(_statistics(graph) | _stream(graph) | _ends(graph)))
+    stream = _stream(graph)
+    wide = _statistics(graph) | stream | _gates(graph, stream) | _ends(graph)
+    return follow_moves(graph, frozenset(wide))
 
 
 def _statistics(graph: Graph) -> set[str]:
@@ -54,6 +57,24 @@ def _stream(graph: Graph) -> set[str]:
             isinstance(node.op, FullyConnected) and sums
         ):
             found.add(node.output)
+    return found
+
+
+def _gates(graph: Graph, stream: set[str]) -> set[str]:
+    """The gates that write the stream, and their softmaxes: shares of many features are near the
+    step 1/256 of int8."""
+    producers = {n.output: n for n in graph.nodes}
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.output not in stream or not isinstance(node.op, Add | Sub):
+            continue
+        for name in node.inputs:
+            gate = producers.get(_unmoved(producers, name))
+            if gate is None or not isinstance(gate.op, Mul):
+                continue
+            shares = [p for p in map(producers.get, gate.inputs) if p and isinstance(p.op, Softmax)]
+            if shares:
+                found.update(n.output for n in (gate, *shares))
     return found
 
 

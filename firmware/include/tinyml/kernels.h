@@ -377,6 +377,15 @@ void tml_softmax_s8_s16(const tml_softmax_t *shape, const void *data, const int8
  * place. */
 void tml_softmax_s16(const tml_softmax_t *shape, const void *data, const void *tables,
                      const int16_t *input, int16_t *output);
+/* Followed by int16_t exponentials[256], exp(-i * scale of the scores) in Q0.15. */
+typedef struct {
+    int32_t value_zero_point;
+    int32_t multiplier, shift;
+} tml_gate_data_t;
+/* values * softmax(scores) over the innermost dimension; the shares are those of tml_softmax_s16.
+ * reciprocal: 1 / (1 + x), the second of that kernel's tables. */
+void tml_gate_s8_s16(const tml_softmax_t *shape, const void *data, const void *reciprocal,
+                     const int8_t *values, const int8_t *scores, int16_t *output);
 
 /* ---------------------------------------------------------------- attention */
 
