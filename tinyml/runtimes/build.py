@@ -110,8 +110,10 @@ def build_program(
 
     port_files = port_sources(root, target)
     model_sources = [c_dir / f"{model}.c", c_dir / f"{model}_weights.c"]
-    model_sources += sorted((c_dir / "kernels").glob("*.c"))
+    kernels = sorted((c_dir / "kernels").glob("*.c"))
     jobs = [(s, build_dir / f"model_{s.stem}.o") for s in model_sources]
+    # Under another name: a model may be called as a kernel's file is.
+    jobs += [(s, build_dir / f"model_kernel_{s.stem}.o") for s in kernels]
     jobs += [(s, build_dir / f"port_{s.stem}.o") for s in port_files]
     main, *rest = application or [root / "harness" / "main.c"]
     jobs.append((main, build_dir / "port_main.o"))

@@ -54,6 +54,7 @@ from tinyml.ops import (
     Tanh,
     Transpose,
 )
+from tinyml.verify import onnx_lsb
 
 I16 = DType.INT16
 EVERY_INT16 = np.arange(-32768, 32768).astype(np.int16).reshape(1, 256, 256, 1)
@@ -160,6 +161,24 @@ def test_rsqrt_of_int8(zero, scale, ratio, zero_out):
 def test_softmax(lead, depth, scale, seed):
     graph = model(Softmax(), [wide("x", (*lead, depth), scale)], 1 / 32768, 0, I16)
     check(graph, seed, 4)
+
+
+@settings(max_examples=60)
+@given(
+    depth=st.integers(1, 600), scale=powers(-16, -2), high=st.integers(1, 600), spread=powers(0, 15)
+)
+def test_softmax_near_the_reals(depth, scale, high, spread):
+    """Within what `verify` allows onnxruntime, worst where few elements are large and all others
+    far below: those count 2 / 32768 each."""
+    graph = model(Softmax(), [wide("x", (2, depth), scale)], 1 / 32768, 0, I16)
+    x = np.full((2, depth), -spread)
+    x[0, :high] = spread
+    x[1] = np.random.default_rng(depth).standard_normal(depth) * spread
+    x = np.clip(np.rint(x), -32768, 32767).astype(np.int16)
+    tensor, out = graph.tensors["x"], graph.tensors["out"]
+    seen = Softmax().run_int([x], [tensor], out)
+    real = out.q.quantise(Softmax().run_float([tensor.q.dequantise(x)]), I16)
+    assert np.abs(seen - real.astype(int)).max() <= onnx_lsb(Softmax(), out)
 
 
 @pytest.mark.parametrize("op", [Mean, Sum])
