@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from fleet.devices import build_board, build_device, start_board, start_devices
 from fleet.errors import FleetError
 from fleet.home import Home
 from fleet.service import devices
+from tinyml import read_report
 
 SLOT_MARGIN = 4
 
@@ -56,7 +58,7 @@ def simulate(
     names = [f"{prefix}{n:05d}" for n in range(1, count + 1)]
     credentials = enrol(here, tenant_of(here, tenant), names, folder)
     if board:
-        run_boards(here, export, credentials, names, folder)
+        run_boards(here, export, credentials, names, folder, Rows(learn_samples, learn_rows))
         return
     config = here.config.broker
     options = ["--vendor", here.config.vendor, "--hardware", hardware or "posix"]
@@ -114,13 +116,58 @@ def slot_bytes(export: Path) -> int:
     return SLOT_MARGIN * weights.stat().st_size + 65_536
 
 
-def run_boards(home: Home, export: Path, credentials: Path, names: list[str], folder: Path) -> None:
+@dataclass(frozen=True)
+class Rows:
+    """What devices learn from.
+
+    Args:
+        source: float32 rows, inputs then target: one file, or a folder of NAME.f32; None: nothing.
+        each: rows of the one file that each device owns; 0: all have all.
+    """
+
+    source: Path | None = None
+    each: int = 0
+
+    def write(self, export: Path, device: str, number: int, to: Path) -> Path | None:
+        """The file that device ``number`` of all learns from.
+
+        Raises:
+            FleetError: the export has no learner, or there are too few rows.
+        """
+        if self.source is None:
+            return None
+        source = self.source / f"{device}.f32" if self.source.is_dir() else self.source
+        if not source.is_file():
+            raise FleetError(f"there is no {source}", "--learn-samples takes a file, or a folder.")
+        if self.source.is_dir():
+            return source
+        if not self.each:
+            return self.source
+        learn = read_report(export).get("learn")
+        if learn is None:
+            raise FleetError(
+                f"{export} has nothing that learns", "Export it again with --learn all or head."
+            )
+        targets = 1 if learn["loss"] == "cross-entropy" else learn["outputs"]
+        size = 4 * self.each * (learn["inputs"] + targets)
+        with self.source.open("rb") as file:
+            file.seek(size * number)
+            data = file.read(size)
+        if len(data) < size:
+            raise FleetError(f"{self.source} has fewer rows than --learn-rows times the devices")
+        to.write_bytes(data)
+        return to
+
+
+def run_boards(
+    home: Home, export: Path, credentials: Path, names: list[str], folder: Path, rows: Rows
+) -> None:
     """Emulated boards until interrupted.
 
     Raises:
         FleetError: the home has no bridge port, or an emulator ended.
     """
-    processes = start_boards(home, export, credentials, names, folder)
+    processes = start_boards(home, export, credentials, names, folder, rows)
     print(f"Running {len(processes)} emulated boards. Ctrl-C ends them.", flush=True)
     try:
         for process in processes:
@@ -134,12 +181,12 @@ def run_boards(home: Home, export: Path, credentials: Path, names: list[str], fo
 
 
 def start_boards(
-    home: Home, export: Path, credentials: Path, names: list[str], folder: Path
+    home: Home, export: Path, credentials: Path, names: list[str], folder: Path, rows: Rows
 ) -> list[subprocess.Popen[str]]:
     """One emulator a name; the caller ends them.
 
     Raises:
-        FleetError: the home has no port for bridges.
+        FleetError: the home has no port for bridges, or what boards learn from is not there.
     """
     config = home.config.broker
     port = config.port if config.insecure else config.bridge_port
@@ -150,6 +197,10 @@ def start_boards(
         )
     program = build_board(export)
     lines = [line.split() for line in credentials.read_text("utf-8").splitlines()]
+    own = {
+        name: rows.write(export, name, number, folder / f"{name}.f32")
+        for number, name in enumerate(names)
+    }
     return [
         start_board(
             program,
@@ -159,6 +210,7 @@ def start_boards(
             password=password,
             root_key=(home.keys / "root.pub").read_text("ascii").strip(),
             state=folder / device,
+            rows=own[device],
         )
         for tenant, device, password in lines
         if device in names

@@ -134,12 +134,11 @@ def _build(
     command += [f"-DTML_MODEL_NAME={model}", f'-DTML_MODEL_HEADER="{c_dir.resolve() / model}.h"']
     is_board = "-ffreestanding" in flags
     command += ['-DMBEDTLS_CONFIG_FILE="mbedtls_config.h"'] if is_board else []
-    if learn.is_dir() and not is_board:
+    if learn.is_dir():
         models += _learner_sources(learn, c_dir)
         sources = [*sources, *sorted((firmware_root() / "agent" / "train").glob("*.c"))]
         headers += (firmware_root() / "agent" / "train").glob("*.h")
         command.append(f'-DTML_LEARN_HEADER="{learn.resolve() / model}_learn.h"')
-        link = [*link, "-lm"]
     shape = hashlib.sha256(repr((compiler, flags, link, model)).encode())
     for path in (*sources, *foreign, *models, *headers):
         shape.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -53,6 +53,7 @@ def start_board(
     password: str,
     root_key: str,
     state: Path,
+    rows: Path | None = None,
 ) -> subprocess.Popen[str]:
     """Runs one emulated Cortex-M4 whose UART is bridged to the broker's TCP port.
 
@@ -64,6 +65,8 @@ def start_board(
         tenant, device, password: of the device; ``-`` for no password.
         root_key: 64 hexadecimal digits.
         state: folder of this device's configuration, samples and flash.
+        rows: what it learns from, float32, each row inputs, then the target; the export was made
+            with ``--learn``. Without it the board does not learn.
 
     Raises:
         TinymlError: QEMU is not installed.
@@ -78,6 +81,9 @@ def start_board(
     (state / "device.txt").write_text(f"{tenant}\n{device}\n{password}\n{root_key}\n")
     if program.samples:
         shutil.copyfile(program.samples, state / "input.bin")
+    (state / "rows.f32").unlink(missing_ok=True)
+    if rows:
+        shutil.copyfile(rows, state / "rows.f32")
     host, _, port = broker.rpartition(":")
     command = [qemu, "-M", "mps2-an386", "-display", "none", "-monitor", "none"]
     command += ["-chardev", f"socket,host={host},port={port},id=broker,reconnect=1"]

@@ -18,8 +18,8 @@ typedef struct {
     const tml_learn_model_t *model;
     uint8_t *state, *work; /* as for tml_learn_init */
     float *reference;      /* N floats: the parameters of the job, then the reply */
-    uint8_t *mask;         /* tml_trainer_bitmap_bytes */
-    uint8_t *index;        /* tml_trainer_bitmap_bytes */
+    uint8_t *mask;         /* TML_TRAINER_BITMAP_BYTES */
+    uint8_t *index;        /* TML_TRAINER_BITMAP_BYTES */
     float *input;          /* model->inputs floats */
     /* For gradients of inactive weights; all may be null and 0, then such jobs are refused. */
     tml_learn_entry_t *entries;
@@ -49,9 +49,7 @@ typedef struct {
 } tml_train_t;
 
 /* Bytes of a bit for each of N weights. */
-static inline uint32_t tml_trainer_bitmap_bytes(uint32_t weights) {
-    return (weights + 7) / 8 + 8;
-}
+#define TML_TRAINER_BITMAP_BYTES(n) (((n) + 7) / 8 + 8)
 
 /* Sets the learner to its exported weights; fills `trainer`. False: the memory does not fit. */
 bool tml_trainer_init(tml_train_t *train, const tml_trainer_config_t *config,

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleet.devices import build_device, start_devices
-from fleet.devices.build import Program
+from fleet.devices import build_board, build_device, start_board, start_devices
 from fleet.wire.messages import (
     ArrayKind,
     Dtype,
@@ -27,7 +27,7 @@ from fleet.wire.messages import (
     TrainPhase,
     TrainReply,
 )
-from tests.fleet.devices.conftest import ROOT_HEX, Broker, Server, write_credentials
+from tests.fleet.devices.conftest import ROOT_HEX, TENANT, Broker, Server, write_credentials
 from tests.fleet.devices.models import write_export
 from tests.tinyml.learn.networks import mlp
 from tinyml import TinymlError
@@ -104,32 +104,63 @@ def learner(tmp_path_factory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def program(learner: Any, tmp_path_factory) -> Program:
+def export(learner: Any, tmp_path_factory) -> Path:
     folder = write_export(tmp_path_factory.mktemp("learning") / NAME)
     write_learn_folder(learner, folder / "learn")
+    return folder
+
+
+Start = Callable[[Broker, Path], "subprocess.Popen[str]"]
+
+
+def process_starter(export: Path) -> Start:
+    """The agent as a process of this machine, under sanitizers."""
+    program = build_device(export, sanitize=True)
+    return lambda broker, folder: start_devices(
+        program,
+        broker=broker.address,
+        credentials=write_credentials(folder / "credentials", ["one"]),
+        root_key=ROOT_HEX,
+        state=folder / "state",
+        options=["--learn-samples", str(folder / "rows.f32"), "--inference-interval", "0"],
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def board_starter(export: Path) -> Start:
+    """The agent as firmware of the emulated Cortex-M4."""
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    program = build_board(export)
+    return lambda broker, folder: start_board(
+        program,
+        broker=broker.address,
+        tenant=TENANT,
+        device="one",
+        password="-",
+        root_key=ROOT_HEX,
+        state=folder / "state",
+        rows=folder / "rows.f32",
+    )
+
+
+@pytest.fixture(scope="module", params=[process_starter, board_starter])
+def start(request: pytest.FixtureRequest, export: Path) -> Start:
     try:
-        return build_device(folder, sanitize=True)
+        return request.param(export)
     except TinymlError as error:
         pytest.skip(error.message)
 
 
 @pytest.fixture
 def device(
-    learner: Any, program: Program, broker: Broker, server: Server, tmp_path: Path
+    learner: Any, start: Start, broker: Broker, server: Server, tmp_path: Path
 ) -> Iterator[Device]:
     rng = np.random.default_rng(0)
     x = rng.uniform(-5, 5, ROWS)
     rows = np.stack([x, 2 * np.sin(x)], 1).astype("<f4")
     (tmp_path / "rows.f32").write_bytes(rows.tobytes())
-    process = start_devices(
-        program,
-        broker=broker.address,
-        credentials=write_credentials(tmp_path / "credentials", ["one"]),
-        root_key=ROOT_HEX,
-        state=tmp_path / "state",
-        options=["--learn-samples", str(tmp_path / "rows.f32"), "--inference-interval", "0"],
-        stdout=subprocess.DEVNULL,
-    )
+    process = start(broker, tmp_path)
     native = load_native(learner, tmp_path / "native")
     server.wait("hello", lambda: bool(server.of(Hello)))
     hello = server.of(Hello)[0]

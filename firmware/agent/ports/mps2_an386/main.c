@@ -4,12 +4,14 @@
  * port; the flash with the model's slots is memory that is also kept in a file of the host.
  *
  * Reads device.txt: tenant, device, password ("-": none), root key in hexadecimal, a line each;
- * and input.bin: sensor data, int8 samples back to back, replayed again and again.
+ * input.bin: sensor data, int8 samples back to back, replayed again and again; and, to learn from,
+ * rows.f32 (learner.h).
  */
 #include TML_MODEL_HEADER
 
 #include "agent.h"
 #include "board.h"
+#include "learner.h"
 #include "memory.h"
 #include "port.h"
 
@@ -142,6 +144,7 @@ int main(void) {
                   .erase = board_erase,
                   .program = board_program},
         .transport = board_transport,
+        .trainer = board_trainer(),
         .rx = rx,
         .tx = tx,
         .rx_bytes = RX_BYTES,

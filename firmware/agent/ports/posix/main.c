@@ -27,6 +27,7 @@
 #include "net.h"
 #ifdef TML_LEARN_HEADER
 #include TML_LEARN_HEADER
+#include "train/rows.h"
 #include "train/trainer.h"
 #endif
 
@@ -161,18 +162,12 @@ static void *allocate(size_t bytes) {
 #ifdef TML_LEARN_HEADER
 #define LEARN JOIN(TML_MODEL_NAME, _learn)
 
-/* Floats of a row of training data: the inputs, then the label, or a value for each output. */
-static size_t row_floats(void) {
-    return LEARN.inputs + (LEARN.loss == TML_LOSS_CROSS_ENTROPY ? 1 : LEARN.outputs);
-}
-
 static int next_row(void *context, float *input, tml_learn_target_t *target) {
     device_t *device = context;
     if (device->row_count == 0) return -1;
-    const float *row = device->rows + row_floats() * (device->next_row++ % device->row_count);
-    memcpy(input, row, LEARN.inputs * sizeof *input);
-    target->label = (int32_t)row[LEARN.inputs];
-    target->values = row + LEARN.inputs;
+    const float *row =
+        device->rows + tml_row_floats(&LEARN) * (device->next_row++ % device->row_count);
+    tml_row_split(&LEARN, row, input, target);
     return 0;
 }
 
@@ -181,13 +176,13 @@ static const float *map_rows(const char *path, size_t *count) {
     struct stat info;
     if (file < 0 || fstat(file, &info) != 0) fail(path, strerror(errno));
     const size_t bytes = (size_t)info.st_size;
-    if (bytes == 0 || bytes % (row_floats() * sizeof(float))) {
+    if (bytes == 0 || bytes % (tml_row_floats(&LEARN) * sizeof(float))) {
         fail(path, "is not a whole number of rows of the learner's inputs and target");
     }
     const float *rows = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);
     if (rows == MAP_FAILED) fail(path, strerror(errno));
     close(file);
-    *count = bytes / (row_floats() * sizeof(float));
+    *count = bytes / (tml_row_floats(&LEARN) * sizeof(float));
     return rows;
 }
 
@@ -211,7 +206,7 @@ static void give_rows(device_t *device, const options_t *options, uint32_t id) {
         if (first + options->learn_rows > shared_count) {
             fail(options->learn_samples, "has fewer rows than --learn-rows times the devices");
         }
-        device->rows = shared + first * row_floats();
+        device->rows = shared + first * tml_row_floats(&LEARN);
         device->row_count = options->learn_rows;
     }
 }
@@ -225,8 +220,8 @@ static void configure_training(device_t *device, const options_t *options, uint3
         .state = allocate(LEARN.state_bytes),
         .work = allocate(LEARN.work_bytes),
         .reference = allocate(count * sizeof(float)),
-        .mask = allocate(tml_trainer_bitmap_bytes(count)),
-        .index = allocate(tml_trainer_bitmap_bytes(count)),
+        .mask = allocate(TML_TRAINER_BITMAP_BYTES(count)),
+        .index = allocate(TML_TRAINER_BITMAP_BYTES(count)),
         .input = allocate(LEARN.inputs * sizeof(float)),
         .entries = allocate(ENTRIES * sizeof(tml_learn_entry_t)),
         .entry_count = ENTRIES,
