@@ -63,7 +63,7 @@ class Fleet:
                     "--learn", "all", "--loss", "mse", "--out", "export")  # fmt: skip
         rows = rng.uniform(-1, 1, (6 * 512, 1)).astype("<f4")
         np.concatenate([rows, 2 * rows], axis=1).astype("<f4").tofile(folder / "rows.f32")
-        ports = [t for n in ("port", "certificate-port", "worker-port", "api-port")
+        ports = [t for n in ("port", "certificate-port", "bridge-port", "worker-port", "api-port")
                  for t in (f"--{n}", str(free_port()))]  # fmt: skip
         self.fleet("init", *ports)
         self.start("serve")
@@ -230,6 +230,29 @@ def test_the_result_is_rolled_out(fleet: Fleet):
     number = told["rollout"]
     status = fleet.fleet("rollout", "status", str(number), "--wait", "--timeout", "120", "--json")
     assert json.loads(status)["states"] == {"confirmed": 6}
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-arm") is None, reason="needs qemu-system-arm")
+def test_an_emulated_board_learns_beside_the_processes(fleet: Fleet):
+    board = fleet.start(
+        "device", "simulate", "export", "--board", "--count", "1", "--prefix", "board-",
+        "--learn-samples", "rows.f32", "--learn-rows", "512",
+    )  # fmt: skip
+    try:
+        plan = fleet.plan("board", "fedavg", 4)
+        text = (fleet.folder / plan).read_text().replace("quorum = 6", "quorum = 7")
+        (fleet.folder / plan).write_text(text)
+        told = json.loads(fleet.fleet("train", plan, "--json"))
+    finally:
+        board.send_signal(signal.SIGINT)
+        board.wait(40)
+        fleet.running.remove(board)
+    assert (told["rounds"], told["refused"]) == (4, 0)
+    rounds = fleet.rows(
+        "select r.devices from federated_round r join federated_run f on f.id = r.run_id "
+        "where f.name = 'board'"
+    )
+    assert all("board-00001" in json.loads(r[0]) for r in rounds)
 
 
 @pytest.mark.parametrize(
