@@ -32,7 +32,8 @@ def train(
     then_rollout: Annotated[
         bool,
         typer.Option(
-            "--then-rollout", help="Compile, verify, sign and roll out the result ([compile])."
+            "--then-rollout",
+            help="Compile, verify, sign and roll out the result (see compile).",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ STRATEGIES = (
     "fedmedian", "krum", "multikrum", "trimmedmean",
 )  # fmt: skip
 _STRICT = ConfigDict(extra="forbid")
+# It becomes a folder's name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @checked(frozen=True, config=_STRICT)
@@ -176,19 +179,38 @@ def read_plan(path: Path) -> Opened:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"]) or "plan"
-        hint = f"Strategies: {', '.join(STRATEGIES)}." if where == "strategy" else ""
-        raise InvalidError(f"{path}: {where}: {first['msg']}", hint) from None
+        if where == "strategy" and "strategy" in raw:
+            raise InvalidError(
+                f"{path}: there is no strategy {raw['strategy']!r}",
+                f"Strategies: {', '.join(STRATEGIES)}.",
+            ) from None
+        raise InvalidError(f"{path}: {where}: {first['msg']}") from None
     positive = {
         "rounds.count": plan.rounds.count,
         "rounds.deadline_s": plan.rounds.deadline_s,
         "training.steps": plan.training.steps,
         "training.lr": plan.training.lr,
+        "training.batch": plan.training.batch,
         "who.quorum": plan.who.quorum,
         "who.over_selection": plan.who.over_selection,
     }
     for name, value in positive.items():
         if not value > 0:
             raise InvalidError(f"{path}: {name} must be above 0, it is {value}")
+    natural = {
+        "rounds.patience": plan.rounds.patience,
+        "rounds.patience_window": plan.rounds.patience_window,
+        "rounds.wait_s": plan.rounds.wait_s,
+        "who.devices": plan.who.devices,
+        **{f"options.{k}": v for k, v in (plan.options or {}).items() if not isinstance(v, str)},
+    }
+    for name, number in natural.items():
+        if not number >= 0:
+            raise InvalidError(f"{path}: {name} must not be below 0, it is {number}")
+    if not _NAME.fullmatch(plan.name):
+        raise InvalidError(
+            f"{path}: {plan.name!r} is no name of a run", "Letters, digits, '-', '_' and '.'."
+        )
     if plan.superlink is not None:
         _check_superlink(path, plan.superlink)
     return Opened(plan, path.parent)

@@ -15,6 +15,7 @@ from fleet.federated.grid import MqttGrid
 from fleet.federated.network import Network, read_network
 from fleet.federated.plan import Opened
 from fleet.federated.run import Result, Run
+from fleet.federated.strategies import make_strategy
 from fleet.home import Home
 
 
@@ -24,7 +25,7 @@ class Session:
     opened: the plan.
 
     Raises:
-        FleetError: its network or its devices cannot be read.
+        FleetError: its network or its devices cannot be read, or an option is unknown.
     """
 
     def __init__(self, home: Home, opened: Opened) -> None:
@@ -32,6 +33,8 @@ class Session:
         self._opened = opened
         self.network: Network = read_network(opened.export)
         plan = opened.plan
+        # Wrong options are told before anything is asked of devices.
+        make_strategy(plan, self.network.layout, self.network.initial, None)
         names = chosen_devices(home, plan.who.where, plan.who.query, opened.folder)
         self.exchange = MqttExchange(
             home, home.config.tenant, self.network.abi, names, plan.rounds.deadline_s + 5

@@ -25,7 +25,6 @@ from fleet.federated.edge import learn
 from fleet.federated.jobs import ARRAYS, CONFIG, DELTA, GRADIENTS, METRICS, BadReplyError, config
 from fleet.federated.layout import dense
 from fleet.federated.local import Samples
-from fleet.federated.plan import read_plan
 
 LAYOUT = dense([4, 1])
 WANTED = ("num-examples", "loss")
@@ -147,21 +146,3 @@ def test_metrics_that_only_some_have_are_left_out():
         asked(), RecordDict({ARRAYS: weights([1, 2, 3, 4, 5]), METRICS: GOOD}), LAYOUT, WANTED
     )
     assert set(content.metric_records[METRICS]) == set(WANTED)
-
-
-@pytest.mark.parametrize(
-    ("table", "why"),
-    [
-        ('address = "there"\nclient = "c.py:app"', "address is HOST:PORT"),
-        ('address = "10.0.0.1:8000"\nclient = "c.py:app"\ninsecure = true', "is for loopback"),
-        ('address = "localhost:8000"\nclient = "no.py:app"', "there is no file"),
-        ('address = "localhost:8000"\nclient = "c.py"', "FILE.py:NAME"),
-        ('address = "localhost:8000"\nclient = "c.py:app"\nnodes = 0', "nodes must be above 0"),
-    ],
-)
-def test_bad_superlink_tables_are_named(tmp_path, table: str, why: str):
-    (tmp_path / "c.py").write_text("app = None\n")
-    plan = tmp_path / "plan.toml"
-    plan.write_text(f'name = "a"\nexport = "e"\nstrategy = "fedavg"\n[superlink]\n{table}\n')
-    with pytest.raises(Exception, match=why):
-        read_plan(plan)
