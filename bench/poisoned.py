@@ -149,6 +149,11 @@ def main() -> None:
     for name in STRATEGIES:
         cells = " | ".join(f"{100 * found[attack, name]:.1f}" for attack in RUNS)
         lines.append(f"| {name} | {cells} |")
+    lines += [
+        "",
+        "Krum's result is the weights of one device, so that it is below the mean with nobody "
+        "poisoned as well.",
+    ]
     options.out.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
