@@ -68,6 +68,11 @@ def depthwise(size: int, c: int, kernel: int = 3, stride: int = 1, multiplier: i
     return Case(DepthwiseConv2D(window), ((1, size, size, c),), (1, kernel, kernel, c * multiplier))
 
 
+def column(length: int, c: int, kernel: int) -> Case:
+    window = Window((kernel, 1), padding=(kernel - 1, 0, 0, 0))
+    return Case(DepthwiseConv2D(window), ((1, length, 1, c),), (1, kernel, 1, c))
+
+
 def dense(rows: int, inputs: int, outputs: int) -> Case:
     return Case(FullyConnected(), ((rows, inputs),), (outputs, inputs))
 
@@ -80,6 +85,7 @@ CASES = (
     *(depthwise(32, 8), depthwise(16, 32), depthwise(12, 64), depthwise(6, 64)),
     *(depthwise(3, 128), depthwise(24, 16, 3, 2), depthwise(12, 32, 3, 2), depthwise(12, 16, 5)),
     *(depthwise(32, 1, 3, 2, 8), depthwise(6, 72, 7), depthwise(9, 22)),
+    *(column(48, 128, 32), column(20, 16, 5)),
     *(dense(1, 640, 32), dense(1, 128, 128), dense(1, 64, 10), dense(1, 30, 5)),
     *(dense(8, 64, 64), dense(32, 128, 32)),
 )

@@ -235,6 +235,28 @@ class DspDepthwise(Variant):
         return [depthwise_channels(layer, by_channel, overlapping=self._is_unrolled(layer))]
 
 
+class DspColumn(Variant):
+    """Four channels of a depthwise convolution along one column at a time."""
+
+    isa = "dsp"
+    kind = DEPTHWISE
+    kernel = "tml_depthwise_column_s8_dsp"
+
+    def applies(self, layer: Layer) -> bool:
+        s = layer.shape
+        return (
+            layer.has_short_requantisation()
+            and (s["input_w"], s["output_w"], s["kernel_w"]) == (1, 1, 1)
+            and (s["pad_left"], s["dilation_h"]) == (0, 1)
+            and s["input_c"] == s["output_c"]
+            and s["input_c"] % 4 == 0
+        )
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        quads = layer.rows.reshape(-1, 4, layer.rows.shape[1]).transpose(0, 2, 1)
+        return [requantisation_groups(layer, 4), quads.astype(np.int8)]
+
+
 class MveConv(Variant):
     """Four channels of a pixel at a time, sixteen taps an instruction."""
 
@@ -404,6 +426,7 @@ VARIANTS: tuple[Variant, ...] = (
     DspRows(),
     DspConv(),
     DspDepthwise(),
+    DspColumn(),
     DspFullyConnected(),
     PortableConv(),
     PortableDepthwise(),

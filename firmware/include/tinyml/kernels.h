@@ -123,6 +123,10 @@ void tml_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t
                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
 void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
                                  int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
+/* Along one column, all widths 1 and dilation 1, input_c = output_c a multiple of 4. Weights: of
+ * four channels at a time, each tap a word. */
+void tml_depthwise_column_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
+                                 int8_t *output, int32_t y_begin, int32_t y_end);
 void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *data,
                                 const int8_t *input, int8_t *output, void *scratch);
 

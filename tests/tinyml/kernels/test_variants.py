@@ -105,8 +105,9 @@ def weighted(draw: st.DrawFn) -> tuple[Weighted, list, int]:
         x = activation("x", (draw(st.integers(1, 6)), channels), scale, zero)
         constants = weights_and_bias(rng, (outputs, channels), 0, scale)
         return FullyConnected(fused), [x, *constants], seed
-    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 12))
-    kernel = draw(st.sampled_from([(1, 1), (3, 3), (3, 3), (2, 3), (5, 5), (1, 4), (3, 1)]))
+    height, width = draw(st.integers(1, 9)), draw(st.one_of(st.integers(1, 12), st.just(1)))
+    kernels = [(1, 1), (3, 3), (3, 3), (2, 3), (5, 5), (1, 4), (3, 1), (9, 1)]
+    kernel = draw(st.sampled_from(kernels))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2)]))
     pads = tuple(draw(st.integers(0, (k - 1) * d)) for k, d in zip(kernel, dilation, strict=True))
