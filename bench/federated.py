@@ -2,7 +2,7 @@
 """Federated rounds on real agents: bytes by the broker's own counters, the server's memory by
 number of devices, and rounds in which devices fall silent.
 
-    python bench/federated.py [traffic memory silence] [--out bench/federated.md]
+    python bench/federated.py [memory traffic pruning silence] [--out bench/federated.md]
 
 Agents are the C program with generated learning code, mosquitto and `fleet train` as users run
 them. Each measurement is kept in build/bench-federated.json; the document is written from all.
@@ -130,7 +130,7 @@ def memory(folder: Path) -> list[dict[str, Any]]:
         with Live(here, insecure=True) as live:
             live.serve()
             live.start(export, count, options=[*IDLE, str(folder / "rows.f32")])
-            for name in ("tinyreptile", "fedavg"):
+            for name in ("tinyreptile", "fedavg", "fedmedian"):
                 before = counters(live)
                 plan = write_plan(here, export, name, f'strategy = "{name}"', quorum=count)
                 told, peak, took = train(live, plan)
@@ -141,6 +141,7 @@ def memory(folder: Path) -> list[dict[str, Any]]:
                     "payload": (told["bytes_down"] + told["bytes_up"]) / told["rounds"],
                     "sent": (after["sent"] - before["sent"]) / told["rounds"],
                     "received": (after["received"] - before["received"]) / told["rounds"],
+                    "told": (told["broker_sent"] + told["broker_received"]) / told["rounds"],
                 })  # fmt: skip
                 print(rows[-1], flush=True)
     return rows
@@ -171,6 +172,31 @@ def traffic(folder: Path) -> list[dict[str, Any]]:
             })  # fmt: skip
             print(rows[-1], flush=True)
     return rows
+
+
+def pruning(folder: Path, rounds: int = 20) -> dict[str, Any]:
+    """FedTiny of weights and masks that devices pull, with a selection before."""
+    export = exported(folder, LARGE)
+    options = "density = 0.1\ncandidates = 4\nevery = 2\nstop = 16"
+    with Live(folder, insecure=True) as live:
+        live.serve()
+        live.start(export, 10, options=[*IDLE, str(folder / "rows.f32")])
+        plan = write_plan(folder, export, "pruning", 'strategy = "fedtiny"', quorum=10,
+                          rounds=rounds)  # fmt: skip
+        plan.write_text(plan.read_text() + f"[options]\n{options}\n")
+        told, _, _ = train(live, plan)
+        with sqlite3.connect(live.home.folder / "fleet.db") as connection:
+            found = connection.execute(
+                "select ended_at - started_at, bytes_down, bytes_up from federated_round "
+                "order by number"
+            ).fetchall()
+    lengths = [r[0] for r in found[1:]]
+    return {
+        "rounds": rounds, "devices": 10, "refused": told["refused"], "selection": found[0][0],
+        "mean": float(np.mean(lengths)), "longest": max(lengths),
+        "down": float(np.mean([r[1] for r in found[1:]])),
+        "up": float(np.mean([r[2] for r in found[1:]])),
+    }  # fmt: skip
 
 
 class Silencer(threading.Thread):
@@ -285,21 +311,23 @@ def document(kept: dict[str, Any]) -> str:
             "## Bytes and memory by number of devices", "",
             f"Digits 64-{SMALL}-10, 1,210 weights (4,840 B), {ROUNDS} rounds, all "
             "devices in each. Bytes are differences of the broker's own `$SYS/broker/bytes` "
-            "counters: all that it received and sent, from devices and the server. A round's "
-            "weights go server → broker → device and back. Memory is the peak of the `fleet train` "
-            "process.", "",
+            "counters, read before and after the run: all that it received and sent, from devices "
+            "and the server. A round's weights go server → broker → device and back. The account "
+            "is what `fleet train` wrote down of the same counters, received and sent. Memory is "
+            "the peak of the `fleet train` process.", "",
             "| devices | strategy | payload, B a round | broker received | broker sent | "
-            "seconds a run | peak memory |", "|---|---|---|---|---|---|---|",
+            "account | seconds a run | peak memory |", "|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         for r in kept["memory"]:
             lines.append(
                 f"| {r['devices']:,} | {r['strategy']} | {r['payload']:,.0f} | "
-                f"{r['received']:,.0f} | {r['sent']:,.0f} | {r['seconds']:.1f} | "
-                f"{r['peak'] / 1e6:.0f} MB |"
+                f"{r['received']:,.0f} | {r['sent']:,.0f} | {r['told']:,.0f} | "
+                f"{r['seconds']:.1f} | {r['peak'] / 1e6:.0f} MB |"
             )
         lines += [
             "",
-            "Flower's own fedavg keeps the replies of a round; tinyreptile adds them up.",
+            "tinyreptile and fedavg add replies up as they come; fedmedian, like krum and "
+            "trimmedmean, compares them and keeps all of a round.",
             "",
         ]
     if "traffic" in kept:
@@ -313,6 +341,15 @@ def document(kept: dict[str, Any]) -> str:
                 f"| {r['method']} | {r['up']:,.0f} | {r['received']:,.0f} | {r['sent']:,.0f} |"
             )
         lines += [""]
+    if "pruning" in kept:
+        s = kept["pruning"]
+        lines += [
+            "## FedTiny over pulled weights and masks", "",
+            f"Digits 64-{LARGE}-10, density 0.1, {s['devices']} devices, {s['rounds']} rounds: the "
+            f"selection among 4 candidates took {s['selection']:.2f} s, a round "
+            f"{s['mean']:.2f} s, the longest {s['longest']:.2f} s; {s['down']:,.0f} B down and "
+            f"{s['up']:,.0f} B up a round, {s['refused']} replies refused.", "",
+        ]  # fmt: skip
     if "silence" in kept:
         s = kept["silence"]
         low, mean, high = s["answered"]
@@ -336,7 +373,7 @@ def document(kept: dict[str, Any]) -> str:
 def main() -> None:
     """Measures what is asked, writes the document from all that is kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    measures = {"memory": memory, "traffic": traffic, "silence": silence}
+    measures = {"memory": memory, "traffic": traffic, "pruning": pruning, "silence": silence}
     parser.add_argument("what", nargs="*", default=list(measures))
     parser.add_argument("--sine", type=Path, default=SINE, help="results of the sine example")
     parser.add_argument("--out", type=Path)

@@ -32,9 +32,11 @@ from fleet.federated.local import (
     read_model,
     write_model,
 )
+from fleet.federated.selection import candidates, select
 
 CLIENTS, ALPHA = 10, 0.5
 EVERY, STOP = 5, 60
+CANDIDATES = 10
 
 
 def network(seed: int) -> nn.Sequential:
@@ -68,7 +70,9 @@ def data(seed: int) -> tuple[list[Samples], tuple[torch.Tensor, torch.Tensor]]:
     return made, (torch.from_numpy(x[:cut]), torch.from_numpy(y[:cut]))
 
 
-Make = Callable[[Layout, np.ndarray, float, int], SparseFedAvg]
+Made = tuple[SparseFedAvg, np.ndarray]
+# The strategy and the weights that it starts from.
+Make = Callable[[MqttGrid, Layout, np.ndarray, float, int], Made]
 METHODS: dict[str, Make] = {}
 
 
@@ -83,24 +87,36 @@ def method(name: str) -> Callable[[Make], Make]:
 
 
 @method("uniform magnitude")
-def uniform(layout: Layout, weights: np.ndarray, density: float, seed: int) -> SparseFedAvg:
+def uniform(grid: MqttGrid, layout: Layout, weights: np.ndarray, density: float, seed: int) -> Made:
     """One mask by magnitude, the same density in each layer."""
     mask = masks.by_magnitude(layout, weights, masks.uniform(layout, density))
-    return SparseFedAvg(layout, mask, seed=seed)
+    return SparseFedAvg(layout, mask, seed=seed), weights
 
 
 @method("ERK")
-def erk(layout: Layout, weights: np.ndarray, density: float, seed: int) -> SparseFedAvg:
+def erk(grid: MqttGrid, layout: Layout, weights: np.ndarray, density: float, seed: int) -> Made:
     """One mask by magnitude, densities by ERK."""
     mask = masks.by_magnitude(layout, weights, masks.erk(layout, density, 0.3))
-    return SparseFedAvg(layout, mask, seed=seed)
+    return SparseFedAvg(layout, mask, seed=seed), weights
 
 
 @method("ERK + progressive")
-def progressive(layout: Layout, weights: np.ndarray, density: float, seed: int) -> SparseFedAvg:
+def progressive(
+    grid: MqttGrid, layout: Layout, weights: np.ndarray, density: float, seed: int
+) -> Made:
     """FedTiny without candidate exchange."""
     mask = masks.by_magnitude(layout, weights, masks.erk(layout, density, 0.3))
-    return FedTiny(layout, mask, EVERY, STOP, seed=seed)
+    return FedTiny(layout, mask, EVERY, STOP, seed=seed), weights
+
+
+@method("selection + progressive")
+def selected(
+    grid: MqttGrid, layout: Layout, weights: np.ndarray, density: float, seed: int
+) -> Made:
+    """FedTiny: the clients choose among candidates, each with its own statistics."""
+    pool = candidates(layout, weights, density, CANDIDATES, 0.3, seed=seed)
+    found = select(grid, layout, weights, pool, 64, 60)
+    return FedTiny(layout, found.mask, EVERY, STOP, seed=seed), found.weights
 
 
 def train(
@@ -111,14 +127,14 @@ def train(
     layout = layout_of(model)
     parts, (x, y) = data(seed)
     weights = read_model(model, layout)
-    strategy = make(layout, weights, density, seed)
-    strategy.lr, strategy.batch = lr, batch
-    strategy.steps = epochs * max(len(p.x) for p in parts) // 2
     loss = nn.CrossEntropyLoss()
     clients = {
         f"c{i}": TorchClient(model, layout, loss, p, classifies=True) for i, p in enumerate(parts)
     }
     grid = MqttGrid(LocalExchange(clients), layout, 0)
+    strategy, weights = make(grid, layout, weights, density, seed)
+    strategy.lr, strategy.batch = lr, batch
+    strategy.steps = epochs * max(len(p.x) for p in parts) // 2
     result = strategy.start(grid, layout.record(weights), rounds, timeout=60)
     write_model(model, layout, layout.vector(result.arrays))
     model.eval()
@@ -135,6 +151,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--densities", type=float, nargs="*", default=[0.05, 0.02])
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -144,14 +161,15 @@ def main() -> None:
         "# FedTiny on digits, measured", "",
         f"Made by `python bench/fedtiny.py --seeds {options.seeds} --rounds {options.rounds}`. "
         f"Held-out accuracy, mean of {options.seeds} seeds (standard deviation).", "",
-        "| density | " + " | ".join(METHODS) + " |", "|---|" + "---|" * len(METHODS),
+        "| density | " + " | ".join(options.methods) + " |",
+        "|---|" + "---|" * len(options.methods),
     ]  # fmt: skip
     print("\n".join(lines), flush=True)
     for density in options.densities:
         cells = []
-        for make in METHODS.values():
+        for name in options.methods:
             found = [
-                train(make, density, seed, options.rounds, options.epochs, options.batch,
+                train(METHODS[name], density, seed, options.rounds, options.epochs, options.batch,
                       options.lr)[1]
                 for seed in range(options.seeds)
             ]  # fmt: skip

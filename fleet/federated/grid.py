@@ -256,20 +256,27 @@ class MqttGrid(Grid):
 
     def _exchanged(self, messages: Iterable[Message], end: float | None) -> Iterator[Message]:
         waiting: set[str] = set()
-        for message in messages:
-            waiting.add(self._push(message, end))
-            # What is answered meanwhile is not kept until all are asked.
-            self._drain(0.0)
-            yield from self._ready(waiting)
-        while waiting and (end is None or time.monotonic() < end):
-            self._drain(_left(end, 0.5))
-            yield from self._ready(waiting)
-        for key, open_ in list(self._open.items()):
-            if open_.message.metadata.message_id in waiting:
-                del self._open[key]
+        try:
+            for message in messages:
+                waiting.add(self._push(message, end))
+                # What is answered meanwhile is not kept until all are asked.
+                self._drain(0.0)
+                yield from self._ready(waiting)
+            while waiting and (end is None or time.monotonic() < end):
+                self._drain(_left(end, 0.5))
+                yield from self._ready(waiting)
+            for open_ in self._forget(waiting):
                 self.traffic.silent += 1
                 self._fail(open_.message, NO_REPLY, "no answer in time", open_.node.device)
-        yield from self._ready(waiting)
+            yield from self._ready(waiting)
+        finally:
+            # Who asked may have had enough before all answered.
+            self._forget(waiting)
+
+    def _forget(self, waiting: set[str]) -> list[_Open]:
+        """Jobs that are still out; their replies will be nobody's."""
+        late = [k for k, o in self._open.items() if o.message.metadata.message_id in waiting]
+        return [self._open.pop(key) for key in late]
 
     def _ready(self, waiting: set[str]) -> Iterator[Message]:
         for identifier in self._replies.keys() & waiting:

@@ -26,6 +26,7 @@ from fleet.federated.plan import Opened
 from fleet.federated.selection import candidates, select
 from fleet.federated.strategies import (
     Shifted,
+    enough_of,
     is_flowers,
     make_strategy,
     refuse_silent_privacy,
@@ -171,7 +172,9 @@ class Run:
         strategy = make_strategy(self._plan, self._layout, weights, mask)
         refuse_silent_privacy(strategy, grid)
         left = self._plan.rounds.count - done
-        shifted = Shifted(strategy, done, lambda r: self._begin(grid, r, strategy))
+        shifted = Shifted(
+            strategy, done, lambda r: self._begin(grid, r, strategy), enough_of(self._plan)
+        )
         self._last = weights
 
         def whole(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:

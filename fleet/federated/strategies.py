@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -198,6 +198,26 @@ def refuse_silent_privacy(strategy: Strategy, grid: MqttGrid | CompositeGrid) ->
             )
 
 
+def until(replies: Iterable[Message], enough: int) -> Iterator[Message]:
+    """Replies, until so many of them are without error; later ones are not waited for."""
+    good = 0
+    for reply in replies:
+        good += not reply.has_error()
+        yield reply
+        if good == enough:
+            break
+    if isinstance(replies, Generator):
+        replies.close()
+
+
+def enough_of(plan: Plan) -> int | None:
+    """Replies that end a round of a plan, None when all are waited for."""
+    who = plan.who
+    serial = plan.strategy in ("tinyreptile", "tinymetafed", "fedsgd")
+    wanted = who.devices or (1 if serial else 0)
+    return wanted if wanted and who.over_selection > 1 else None
+
+
 class Shifted(Strategy):
     """A strategy that goes on at a later round: Flower counts from 1, a resumed run does not.
 
@@ -205,10 +225,18 @@ class Shifted(Strategy):
         inner: the strategy.
         done: rounds that are whole.
         begin: told of each round before it is configured.
+        enough: replies that end a round; the others were asked for those that fall out. None: all.
     """
 
-    def __init__(self, inner: Strategy, done: int, begin: Any = lambda server_round: None) -> None:
+    def __init__(
+        self,
+        inner: Strategy,
+        done: int,
+        begin: Callable[[int], None] = lambda server_round: None,
+        enough: int | None = None,
+    ) -> None:
         self.inner = inner
+        self._enough = enough
         self.done = done
         self._begin = begin
         self.metrics: MetricRecord | None = None
@@ -224,7 +252,8 @@ class Shifted(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The inner strategy's; its metrics are kept for the record."""
-        arrays, self.metrics = self.inner.aggregate_train(server_round + self.done, replies)
+        taken = replies if self._enough is None else until(replies, self._enough)
+        arrays, self.metrics = self.inner.aggregate_train(server_round + self.done, taken)
         return arrays, self.metrics
 
     def configure_evaluate(

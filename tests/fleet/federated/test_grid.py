@@ -33,7 +33,7 @@ from fleet.federated.local import (
 )
 from fleet.federated.reptile import Schedule, TinyMetaFed, TinyReptile
 from fleet.federated.selection import candidates, select
-from fleet.federated.strategies import refuse_silent_privacy
+from fleet.federated.strategies import Shifted, refuse_silent_privacy
 from fleet.wire import decode
 from fleet.wire.messages import TrainJob, TrainReply
 
@@ -270,6 +270,25 @@ def test_what_devices_pull_is_counted():
         counts.append((setting.grid.traffic.down, setting.grid.traffic.up))
     # Two rounds of eight devices: five float32 and a mask of one byte down, four values up.
     assert counts == [(2 * 8 * 21, 2 * 8 * 16)] * 2
+
+
+def test_a_round_of_more_than_enough_ends_with_enough():
+    """Two of eight are silent and one is refused; the round takes four and waits for nobody."""
+
+    def tamper(device: str, job: TrainJob, data: bytes) -> bytes | None:
+        return {"d0": None, "d1": None, "d2": b"\xff"}.get(device, data)
+
+    setting = Setting(tamper)
+    names: list[list[str]] = []
+    shifted = Shifted(
+        FedAvg(setting.layout, **STOCK), 0, lambda r: names.append(setting.grid.begin(r, list)), 4
+    )
+    begun = time.monotonic()
+    setting.run(shifted, rounds=3, timeout=100)
+    assert time.monotonic() - begun < 90
+    assert [len(n) for n in names] == [4, 4, 4]
+    assert all("no answer" not in why for _, why in setting.refused)
+    assert not setting.grid._open
 
 
 def test_late_replies_are_not_counted():
