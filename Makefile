@@ -9,7 +9,7 @@ C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo fleet-demo test test-long lint format bench bench-models
-.PHONY: bench-kernels tune size fuzz clean
+.PHONY: bench-zoo bench-kernels tune size fuzz clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ tune: setup ## Measure the costs by which kernels are chosen; writes tinyml/kern
 
 bench-models: setup ## Instructions, RAM and flash of models on every target; writes bench/models.*.
 	$(BIN)/python bench/models.py --out bench/models
+
+bench-zoo: setup ## Quality and cost of the zoo's models, as `tinyml zoo list` shows them.
+	$(BIN)/python bench/zoo.py
 
 size: setup ## Print what each part of the device agent takes on a Cortex-M4; fails when over budget.
 	$(BIN)/python bench/agent_size.py

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,9 @@ from rich.table import Table
 
 from tinyml.errors import CalibrationError, DatasetError, LearnError, TinymlError
 from tinyml.progress import Advance, Progress, silent
+
+if TYPE_CHECKING:
+    from tinyml.zoo import ZooModel
 
 app = typer.Typer(
     help="Compile trained models to int8 TFLite-Micro, ONNX and C firmware that are equal.",
@@ -473,7 +476,12 @@ def zoo_list(as_json: Json = False) -> None:
 
     models = list_models()
     if as_json:
-        _print_json([{**asdict(m), "facts": m.facts, "weights": m.weights_note} for m in models])
+        _print_json(
+            [
+                {**asdict(m), "facts": m.facts, "weights": m.weights_note, "measured": m.measured}
+                for m in models
+            ]
+        )
         return
     table = Table()
     for heading in ("model", "description", "data", "weights", "on the test split"):
@@ -481,6 +489,31 @@ def zoo_list(as_json: Json = False) -> None:
     for m in models:
         table.add_row(f"zoo:{m.name}", m.description, m.dataset, m.weights_note, m.result)
     Console().print(table)
+    _print_measured(models)
+
+
+def _print_measured(models: Sequence[ZooModel]) -> None:
+    """What `make bench-zoo` measured."""
+    table = Table(title="Measured by make bench-zoo")
+    for heading in ("model", "quality", "float", "int8", "samples"):
+        table.add_column(heading)
+    for heading in ("target", "instructions", "flash", "RAM"):
+        table.add_column(heading, justify="left" if heading == "target" else "right")
+    for m in models:
+        if m.measured is None:
+            continue
+        quality = m.measured["quality"]
+        pattern = "{:.2%}" if quality["measure"] == "accuracy" else "{:.4g}"
+        real, rounded = (pattern.format(quality[k]) for k in ("float", "int8"))
+        head = (f"zoo:{m.name}", quality["measure"], real, rounded, f"{quality['samples']:,}")
+        for target, cost in m.measured["targets"].items():
+            counts = [
+                f"{cost[k]:,}" if k in cost else "-" for k in ("instructions", "flash", "ram")
+            ]
+            table.add_row(*head, target, *counts)
+            head = ("", "", "", "", "")
+    if table.row_count:
+        Console().print(table)
 
 
 @zoo_app.command("train")
@@ -494,13 +527,19 @@ def zoo_train(
         Path | None,
         typer.Option("--from", help="Weights to fine-tune (.npz, .pth); forecasters only."),
     ] = None,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Fine-tune shipped weights under int8 rounding.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a zoo model on real data; a stopped run goes on where it was."""
     from tinyml.zoo import get_model
+    from tinyml.zoo.images import ImageModel
     from tinyml.zoo.ttm.entry import ForecastModel
 
     model = get_model(name)
+    if qat and not isinstance(model, ImageModel):
+        raise DatasetError(f"'{name}' has no --qat recipe", "Image models with weights have one.")
     if start is not None and not isinstance(model, ForecastModel):
         raise DatasetError(f"'{name}' is trained from scratch only", "Leave --from out.")
     with Bars(
@@ -516,7 +555,9 @@ def zoo_train(
         def advance(step: int, steps: int, loss: float) -> None:
             bars.update(task, completed=step, total=steps, description=f"Train, loss {loss:.3f}")
 
-        if isinstance(model, ForecastModel):
+        if isinstance(model, ImageModel) and qat:
+            facts = model.train_qat(out, advance, epochs)
+        elif isinstance(model, ForecastModel):
             facts = model.train(out, advance, epochs, start)
         else:
             facts = model.train(out, advance, epochs)
@@ -526,7 +567,7 @@ def zoo_train(
         print(
             f"{name}: {model.describe(facts)} of the test split. "
             f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
-            f"--weights {out}/{name}.npz"
+            f"--weights {out}/{name}.npz" + (f" --overrides {out}/{name}.toml" if qat else "")
         )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Advance = Callable[[int, int, float], None]
 
 WEIGHTS = Path(__file__).parent / "weights"
+# Written by `make bench-zoo`.
+MEASURED = Path(__file__).parent / "measured.json"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class ZooModel(ABC):
         """What the training run recorded, None when no weights are shipped."""
         path = WEIGHTS / f"{self.stored}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    @property
+    def measured(self) -> dict[str, Any] | None:
+        """What `make bench-zoo` measured: ``quality`` (measure, float, int8, samples, data) and
+        by target instructions, flash and RAM in bytes. None where it did not run this model."""
+        if not MEASURED.exists():
+            return None
+        found: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
+        return found.get(self.name)
 
     @property
     def weights_note(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinyml.errors import DatasetError
 from tinyml.samples import Samples, checked_samples
 from tinyml.zoo.entry import WEIGHTS, ZooModel, load_user_weights, require_torch
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # Depth and width of the family at the size of a digit: four stages, stem stride 1.
 _MNIST_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (1, 3, 1, 6, 80))
+
+# Fine-tuning under rounding: what ranges are measured on, and a rate that keeps what was learned.
+_QAT_IMAGES = 512
+_QAT_RATE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,39 @@ class ImageModel(ZooModel):
         recipe = Recipe() if epochs is None else Recipe(epochs=epochs)
         data = load_dataset(self.dataset)
         return train(self.build, data, recipe, folder, self.name, advance)
+
+    def train_qat(
+        self, folder: Path, advance: Advance, epochs: int | None = None
+    ) -> dict[str, Any]:
+        """Fine-tunes the shipped weights under int8 rounding; writes what `train` writes, and
+        NAME.toml, the ranges that the weights were trained for.
+
+        Raises:
+            DatasetError: no weights are shipped for this model.
+        """
+        if not self.trainable:
+            raise DatasetError(
+                f"'{self.name}' has no shipped weights to fine-tune",
+                "Use tinyml.qat.prepare_qat in your own training loop.",
+            )
+        torch = require_torch()
+        from tinyml.qat import Ranges, prepare_qat, write_ranges
+        from tinyml.zoo.data import load_dataset
+        from tinyml.zoo.train import Recipe, train
+
+        data = load_dataset(self.dataset)
+        ranges: Ranges = {}
+
+        def build() -> nn.Module:
+            model = self.load()
+            batches = torch.from_numpy(data.train_x[:_QAT_IMAGES]).split(128)
+            ranges.update(prepare_qat(model, batches))
+            return model
+
+        recipe = Recipe(epochs=epochs or 1, rate=_QAT_RATE)
+        facts = train(build, data, recipe, folder, self.name, advance)
+        write_ranges(ranges, folder / f"{self.name}.toml")
+        return facts
 
 
 def image_samples(dataset: str, role: str, side: int | None = None) -> Samples:
