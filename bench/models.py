@@ -25,10 +25,10 @@ from rich.progress import track
 from tinyml.errors import TargetError, TinymlError
 from tinyml.export import check_fit, compile_model, write_c_folder
 from tinyml.ir.graph import Graph
-from tinyml.measure import count_instructions
+from tinyml.measure import Counted, count_instructions
 from tinyml.plan import plan_memory
 from tinyml.runtimes.build import build_program
-from tinyml.runtimes.compiled import Feed
+from tinyml.runtimes.compiled import Feed, run_program
 from tinyml.samples import integer_feeds, quantised_feeds, random_samples
 from tinyml.source import Source, open_samples, open_source
 from tinyml.targets import Target, list_targets, load_target
@@ -117,8 +117,8 @@ def prepare(spec: str) -> Prepared:
     return Prepared(source, made.graph, made.c_graph, feed)
 
 
-def measure(model: Prepared, target: Target) -> Measured:
-    """Builds and runs the model on a target."""
+def measure(model: Prepared, target: Target, *, layers: bool = True) -> Measured:
+    """Builds and runs the model on a target; ``layers`` takes a second run."""
     graph, name = model.c_graph, model.source.name
     macs = sum(model.graph.macs(n) for n in model.graph.nodes)
     facts = Measured(name, target.name, target.isa, macs)
@@ -130,7 +130,12 @@ def measure(model: Prepared, target: Target) -> Measured:
             c_dir, build = Path(folder) / "c", Path(folder) / "build"
             write_c_folder(written, name, c_dir)
             memory = build_program(c_dir, name, target, build / "size").memory
-            counted = count_instructions(graph, c_dir, target, model.feed, build)
+            if not layers:
+                program = build_program(c_dir, name, target, build / "plain")
+                result = run_program(program, target, graph, [model.feed], count=True)
+                counted = Counted(result.instructions[0], {}, result.stack_bytes)
+            else:
+                counted = count_instructions(graph, c_dir, target, model.feed, build)
     except TargetError as error:
         return Measured(**{**asdict(facts), "problem": f"{NOT_MEASURED}: {error.message}"})
     assert counted.inference is not None
@@ -156,7 +161,7 @@ def measure(model: Prepared, target: Target) -> Measured:
                 graph.out(n).bytes + sum(t.bytes for t in graph.ins(n)),
                 counted.nodes[n.output],
             )
-            for n in graph.nodes
+            for n in (graph.nodes if layers else ())
         ),
     )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `tinyml zoo list` shows of the models with shipped weights: quality of float and int8 on
-their test split, and instructions, flash and RAM on every emulated target.
+"""What `tinyml zoo list` shows: quality of float and int8 on the test split where weights are
+shipped, and instructions, flash and RAM on every emulated target.
 
-python bench/zoo.py                                # all of them; writes tinyml/zoo/measured.json
+python bench/zoo.py                                # writes tinyml/zoo/measured.json
 python bench/zoo.py --model ttm-demand             # this one anew, the rest as it was
 """
 
@@ -11,40 +11,50 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from models import Prepared, measure
+from models import ZOO, Prepared, measure, prepare
 from rich.console import Console
 
-from tinyml.export import FORECAST_SAMPLES, compile_model, write_c_folder
+from tinyml.errors import TinymlError
+from tinyml.export import CALIBRATION_SAMPLES, FORECAST_SAMPLES, compile_model, write_c_folder
 from tinyml.measure import float_accuracy, forecast_quality, int8_accuracy
 from tinyml.samples import Samples
 from tinyml.series import c_integers
 from tinyml.source import open_samples, open_source
 from tinyml.targets import Target, list_targets, load_target
-from tinyml.zoo import list_models
+from tinyml.zoo import ZooModel, get_model, list_models
 from tinyml.zoo.entry import MEASURED
 
 TEST_SAMPLES = 2000
 
 
-def measured(name: str, targets: list[Target]) -> dict[str, Any]:
-    """One model's record."""
-    spec = f"zoo:{name}"
+def measured(model: ZooModel, targets: list[Target]) -> dict[str, Any]:
+    """One model's record; without shipped weights there is no quality to measure."""
+    spec = f"zoo:{model.name}"
+    if model.facts is None:
+        prepared, quality = prepare(spec), None
+    else:
+        prepared, quality = _trained(spec)
+    return {"quality": quality, "targets": {t.name: _cost(prepared, t) for t in targets}}
+
+
+def _trained(spec: str) -> tuple[Prepared, dict[str, Any]]:
+    """Compiled on as many calibration samples as `tinyml export` takes, and how good it is."""
     samples = open_samples(None, spec, "calibration")
     test = open_samples(None, spec, "test")
     assert samples is not None and test is not None
-    few = samples.take(256)
+    few = samples.take(CALIBRATION_SAMPLES)
     source = open_source(spec, few.shapes, None, few)
     made = compile_model(source, load_target("host"), few)
     feed = c_integers(made.graph, test.take(1))[0]
-    prepared = Prepared(source, made.graph, made.c_graph, feed)
     with tempfile.TemporaryDirectory() as folder:
         c_dir, build = Path(folder) / "c", Path(folder) / "build"
         write_c_folder(made.c_model, made.graph.name, c_dir)
         quality = _quality(source.onnx, made, c_dir, test, build)
-    return {"quality": quality, "targets": {t.name: _cost(prepared, t) for t in targets}}
+    return Prepared(source, made.graph, made.c_graph, feed), quality
 
 
 def _quality(onnx: bytes, made: Any, c_dir: Path, test: Samples, build: Path) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def _quality(onnx: bytes, made: Any, c_dir: Path, test: Samples, build: Path) ->
 
 
 def _cost(prepared: Prepared, target: Target) -> dict[str, Any]:
-    found = measure(prepared, target)
+    found = measure(prepared, target, layers=False)
     if found.problem:
         return {"problem": found.problem}
     return {
@@ -84,15 +94,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", action="append", help="a zoo model (may repeat)")
     given = parser.parse_args()
-    shipped = [m.name for m in list_models() if m.facts is not None]
-    names = given.model or list(dict.fromkeys(shipped))
+    names = given.model or [m.name for m in list_models() if m.facts or m.name in ZOO]
     targets = [t for t in list_targets() if t.qemu]
-    console = Console(stderr=True)
-    known = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+    console = Console(stderr=True, highlight=False)
     for name in names:
-        known[name] = measured(name, targets)
-        console.print(f"{name}: {known[name]['quality']}", highlight=False)
-        # After each model: a stopped run keeps what it has.
+        started = time.monotonic()
+        try:
+            record = measured(get_model(name), targets)
+        except TinymlError as error:
+            console.print(f"{name}: {error.message}", style="yellow")
+            continue
+        console.print(f"{name}, {time.monotonic() - started:.0f} s: {record['quality']}")
+        # After each model, on what is there now: a stopped run keeps what it has.
+        known = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+        known[name] = record
         MEASURED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -565,9 +565,15 @@ def zoo_train(
         _print_json(facts)
     else:
         print(
-            f"{name}: {model.describe(facts)} of the test split. "
-            f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
-            f"--weights {out}/{name}.npz" + (f" --overrides {out}/{name}.toml" if qat else "")
+            f"{name}: {model.describe(facts)} of the test split"
+            + (", rounded to int8; " if qat else ". ")
+            + (
+                f"{100 * facts['rounded_accuracy_before']:.2f} % before. Written to "
+                f"{out}/{name}-qat.onnx; use it with: tinyml export {out}/{name}-qat.onnx"
+                if qat
+                else f"Written to {out}/{name}.npz; use it with: tinyml export zoo:{name} "
+                f"--weights {out}/{name}.npz"
+            )
         )
 
 

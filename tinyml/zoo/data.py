@@ -248,6 +248,9 @@ def load_mnist_5k() -> Dataset:
 PATCH_SIZE = 106
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
 _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
+_PHOTO_PREPROCESSING = (
+    "RGB pixel / 255, minus mean (0.485, 0.456, 0.406), over deviation (0.229, 0.224, 0.225)"
+)
 
 
 def load_photo_patches() -> Dataset:
@@ -270,9 +273,7 @@ def load_photo_patches() -> Dataset:
             side = int(rng.uniform(PATCH_SIZE, 4 * PATCH_SIZE))
             left = int(rng.integers(0, colour.width - side + 1))
             top = int(rng.integers(0, colour.height - side + 1))
-            box = (left, top, left + side, top + side)
-            crop = colour.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BICUBIC, box)
-            pixels = np.asarray(crop, np.float32).transpose(2, 0, 1) / 255
+            pixels = _crop(colour, left, top, side)
             if rng.random() < 0.5:
                 pixels = pixels[:, :, ::-1]
             patches.append((pixels - _IMAGENET_MEAN) / _IMAGENET_DEVIATION)
@@ -286,10 +287,92 @@ def load_photo_patches() -> Dataset:
         none,
         images[512:],
         none,
-        preprocessing="RGB pixel / 255, minus mean (0.485, 0.456, 0.406), "
-        "over deviation (0.229, 0.224, 0.225)",
+        preprocessing=_PHOTO_PREPROCESSING,
         licence="public domain photograph, shipped with matplotlib",
     )
+
+
+def _crop(photo: Any, left: int, top: int, side: int) -> Float:
+    """A square of a photograph as (3, PATCH_SIZE, PATCH_SIZE) in [0, 1]."""
+    from PIL import Image
+
+    box = (left, top, left + side, top + side)
+    crop = photo.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BICUBIC, box)
+    return np.asarray(np.asarray(crop).transpose(2, 0, 1) / 255, np.float32)
+
+
+# Public domain or CC0, as the package says of each.
+PHOTOGRAPHS = (
+    *("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg"),
+    *("retina.jpg", "ihc.png", "brick.png", "grass.png", "gravel.png"),
+)
+_SMALLEST_CROP, _LARGEST_CROP = 64, 192
+# Split, from and to as fractions of the width, crops.
+_STRIPS = (
+    ("train", 0.0, 0.35, 150),
+    ("test", 0.35, 0.6, 100),
+    ("val", 0.6, 0.75, 50),
+    ("train", 0.75, 1.0, 150),
+)
+
+
+def load_photographs() -> Dataset:
+    """Which of ten photographs is a crop from? 106x106 colour pixels; 3,000 / 500 / 1,000 crops,
+    equal classes, seeded. Each split has strips of each photograph of its own, so no pixel is in
+    two of them. Crops of 64 to 192 pixels are scaled; half are
+    mirrored; gains of the channels vary, and three in ten are grey, so that colour alone does not
+    tell.
+
+    Source: sample images of scikit-image 0.26.0, public domain or CC0.
+    """
+    from PIL import Image
+
+    wheel = fetch_wheel(
+        "scikit-image==0.26.0",
+        "scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"),
+    )
+    images: dict[str, list[Float]] = {"train": [], "val": [], "test": []}
+    labels: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(wheel) as archive:
+        for label, name in enumerate(PHOTOGRAPHS):
+            with Image.open(io.BytesIO(archive.read(f"skimage/data/{name}"))) as file:
+                photo = file.convert("RGB")
+            for part, start, stop, count in _STRIPS:
+                left, right = int(start * photo.width), int(stop * photo.width)
+                for _ in range(count):
+                    most = min(_LARGEST_CROP, right - left, photo.height)
+                    side = int(rng.integers(_SMALLEST_CROP, most + 1))
+                    column = int(rng.integers(left, right - side + 1))
+                    row = int(rng.integers(0, photo.height - side + 1))
+                    images[part].append(_varied(_crop(photo, column, row, side), rng))
+                labels[part] += [label] * count
+    x = {part: np.stack(crops).astype(np.float32) for part, crops in images.items()}
+    y = {part: np.array(found, np.int64) for part, found in labels.items()}
+    return Dataset(
+        "photographs",
+        x["train"],
+        y["train"],
+        x["val"],
+        y["val"],
+        x["test"],
+        y["test"],
+        preprocessing=_PHOTO_PREPROCESSING,
+        licence="public domain or CC0, said of each image by its package; not redistributed",
+    )
+
+
+def _varied(pixels: Float, rng: np.random.Generator) -> Float:
+    """Mirrored half of the time, grey or with other gains of the channels; normalised."""
+    if rng.random() < 0.5:
+        pixels = pixels[:, :, ::-1]
+    if rng.random() < 0.3:
+        pixels = np.broadcast_to(pixels.mean(0, keepdims=True), pixels.shape)
+    gains = rng.uniform(0.7, 1.3, (3, 1, 1)).astype(np.float32)
+    varied = (np.clip(pixels * gains, 0, 1) - _IMAGENET_MEAN) / _IMAGENET_DEVIATION
+    return np.asarray(varied, np.float32)
 
 
 def at_resolution(images: Float, side: int) -> Float:
@@ -312,6 +395,7 @@ DATASETS: dict[str, Callable[[], Dataset]] = {
     "mnist": load_mnist,
     "mnist-5k": load_mnist_5k,
     "photo-patches": load_photo_patches,
+    "photographs": load_photographs,
 }
 
 

@@ -81,6 +81,7 @@ def train(
     folder: Path,
     name: str,
     advance: Advance,
+    store: Callable[[nn.Module, Path], None] | None = None,
 ) -> dict[str, Any]:
     """Trains, keeps the epoch that is best on the validation split, and writes
     NAME.npz (weights), NAME.json (facts) and NAME.svg (curves) to ``folder``.
@@ -90,6 +91,7 @@ def train(
     Args:
         build: makes the untrained model.
         advance: called after each step with (step, steps in all, loss).
+        store: writes the trained model in the place of NAME.npz, to a path without suffix.
 
     Returns:
         The facts, as written to NAME.json.
@@ -164,7 +166,10 @@ def train(
     }
     if state is None:
         facts["seconds"] = round(time.monotonic() - started)
-    save_weights(model, folder / f"{name}.npz")
+    if store is None:
+        save_weights(model, folder / f"{name}.npz")
+    else:
+        store(model, folder / name)
     (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     _plot(history, folder / f"{name}.svg")
     checkpoint.unlink(missing_ok=True)

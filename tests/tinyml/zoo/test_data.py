@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import hashlib
 import io
+import itertools
 import os
 import pickle
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from tinyml.errors import DatasetError
 from tinyml.zoo.data import (
+    _STRIPS,
     Dataset,
     _ArraysOnly,
     at_resolution,
@@ -248,3 +250,17 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert cache_folder() == tmp_path / "xdg" / "tinyml"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "tinyml"
+
+
+def test_photographs_have_equal_classes_and_disjoint_strips():
+    data = load_or_skip("photographs")
+    for x, y, count in (
+        (data.train_x, data.train_y, 3000),
+        (data.val_x, data.val_y, 500),
+        (data.test_x, data.test_y, 1000),
+    ):
+        assert (x.shape, x.dtype) == ((count, 3, 106, 106), np.float32)
+        assert np.bincount(y).tolist() == [count // 10] * 10
+    spans = sorted((start, stop) for _, start, stop, _ in _STRIPS)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    assert len({x.tobytes() for x in data.test_x}) == 1000
