@@ -44,8 +44,8 @@ from tinyml.verify import (
     Check,
     reference_outputs,
     verify_c,
+    verify_file,
     verify_interpreters,
-    verify_tflite_micro,
 )
 from tinyml.writers.c import CModel, worth_copying, write_c
 from tinyml.writers.onnx import write_onnx
@@ -252,7 +252,10 @@ def _write_and_verify(
     if source.tflite is not None:
         name = source.provenance["file"]
         checks.insert(
-            0, verify_tflite_micro(made.graph, source.tflite, feeds, expected, progress, name)
+            0,
+            verify_file(
+                made.graph, source.tflite, source.not_micro, feeds, expected, progress, name
+            ),
         )
     with tempfile.TemporaryDirectory(prefix="tinyml-build-") as folder:
         build = Path(folder)

@@ -12,7 +12,7 @@ from tinyml.errors import CalibrationError, DatasetError, ImportModelError
 from tinyml.importers.keras import is_keras, keras_to_tflite
 from tinyml.importers.names import identifier
 from tinyml.importers.onnx import import_onnx
-from tinyml.importers.tflite import import_tflite
+from tinyml.importers.tflite import import_tflite, why_not_micro
 from tinyml.ir.graph import Graph
 from tinyml.passes import FLOAT_PASSES, run_passes
 from tinyml.quantize.stated import quantise_stated, settle_grids, unstated
@@ -35,6 +35,7 @@ class Source:
         provenance: facts for the report: architecture, weights, data, licence.
         int8: the graph of an int8 model, whose integers are kept as they are.
         tflite: the user's own int8 file, which the outputs must equal under TFLite-Micro.
+        not_micro: why they need not, empty where they must: see `why_not_micro`.
         uses_calibration: whether samples have chosen the integers of the int8 model.
     """
 
@@ -45,6 +46,7 @@ class Source:
     int8: Graph | None = None
     tflite: bytes | None = None
     uses_calibration: bool = False
+    not_micro: str = ""
 
     @property
     def needs_calibration(self) -> bool:
@@ -83,7 +85,9 @@ def open_source(
     if path.suffix == ".tflite":
         graph = import_tflite(path)
         provenance = {"file": path.name}
-        return Source(spec, graph.name, b"", provenance, graph, path.read_bytes())
+        data = path.read_bytes()
+        reason = why_not_micro(data)
+        return Source(spec, graph.name, b"", provenance, graph, data, not_micro=reason)
     if is_keras(path):
         if samples is None:
             raise ImportModelError(
@@ -92,7 +96,9 @@ def open_source(
         tflite = keras_to_tflite(path, samples.inputs)
         facts = {"file": path.name, "quantised by": "TensorFlow's converter"}
         graph = import_tflite(tflite, path.stem)
-        return Source(spec, graph.name, b"", facts, graph, tflite, uses_calibration=True)
+        return Source(
+            spec, graph.name, b"", facts, graph, tflite, True, not_micro=why_not_micro(tflite)
+        )
     if path.suffix in (".py", ".pt2"):
         from tinyml.importers.pytorch import load_module, module_to_onnx
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyml.errors import VerificationError
+from tinyml.errors import TinymlError, VerificationError
 from tinyml.ir.execute import initial_state, run
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
@@ -185,6 +185,69 @@ def verify_tflite_micro(
             _blame("TFLite-Micro", index, graph, feed, named)
         advance()
     return Check(label, len(feeds), 0, 0)
+
+
+def verify_file(
+    graph: Graph,
+    tflite: bytes,
+    not_micro: str,
+    feeds: Sequence[Feed],
+    expected: Sequence[Sequence[Array]],
+    progress: Progress = silent,
+    name: str = "",
+) -> Check:
+    """Compares the user's own file with the reference: outputs under TFLite-Micro, or every layer
+    under LiteRT where TFLite-Micro cannot run the file.
+
+    Args:
+        not_micro: why TFLite-Micro is no measure, empty where it may be one.
+
+    Raises:
+        VerificationError: naming the sample and the first operator that differs.
+    """
+    if not not_micro:
+        try:
+            TfliteMicro(tflite, graph).run(feeds[0])
+        except TinymlError:
+            not_micro = "it lacks an operator of the file"
+        except ValueError:
+            pass  # a float input, which the comparison gives as such
+    if not not_micro:
+        return verify_tflite_micro(graph, tflite, feeds, expected, progress, name)
+    label = f"LiteRT on {name} (no TFLite-Micro: {not_micro})"
+    advance = progress(f"LiteRT on {name}", len(feeds))
+    try:
+        runtime = LiteRt(tflite)
+    except TinymlError:
+        runtime = LiteRt(tflite, reference=False)
+    largest, known = 0, 0
+    for index, feed in enumerate(feeds[:LAYER_SAMPLES]):
+        seen = {**feed, **runtime.run(feed)}
+        nodes = [n for n in graph.nodes if _is_seen(graph, n, seen)]
+        some = Graph(graph.name, graph.tensors, nodes, graph.inputs, graph.outputs)
+        largest = max(largest, _check_layers("LiteRT", index, some, seen, _file_lsb))
+        known = len(nodes)
+        advance()
+    if not known:
+        raise VerificationError(
+            f"no layer of {name} could be compared with LiteRT: the file's tensors have no names"
+        )
+    return Check(label, min(len(feeds), LAYER_SAMPLES), largest, 1, f"{known} layers")
+
+
+def _is_seen(graph: Graph, node: Node, seen: Mapping[str, Array]) -> bool:
+    """Whether the file has the node's input and output under their names, in these types."""
+    tensors = [graph.out(node), *(t for t in graph.ins(node) if t.data is None)]
+    return all(
+        t.name in seen and seen[t.name].shape == t.shape and seen[t.name].dtype == t.dtype.numpy
+        for t in tensors
+    )
+
+
+def _file_lsb(op: Operator, out: Tensor) -> int | None:
+    """Outside its reference kernels LiteRT rounds differently here and there."""
+    bound = litert_lsb(op, out)
+    return None if bound is None else max(bound, 1)
 
 
 def _check_litert(graph: Graph, tflite: bytes, feeds: Sequence[Feed], progress: Progress) -> Check:

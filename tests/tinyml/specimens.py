@@ -15,6 +15,7 @@ from tinyml.ops import (
     Activation,
     Add,
     ArgMax,
+    AveragePool2D,
     BatchMatMul,
     Concatenation,
     Conv2D,
@@ -24,14 +25,18 @@ from tinyml.ops import (
     LeakyRelu,
     Logistic,
     Maximum,
+    MaxPool2D,
     Mean,
     Minimum,
     Mul,
     Pad,
+    Prelu,
     ReduceMax,
+    ReduceMin,
     Relu,
     Requantise,
     Reshape,
+    ResizeBilinear,
     Rsqrt,
     Slice,
     Softmax,
@@ -113,6 +118,8 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
         yield of(Conv2D(window, fused), pixels, *constants)
     constants = weights_and_bias(rng, (1, *kernel, 2 * image[3]), 3, 0.001, bias_dtype=DType.INT64)
     yield of(DepthwiseConv2D(window), pixels, *constants, scale=0.001)
+    yield of(AveragePool2D(Window(kernel)), pixels, scale=0.001)
+    yield of(MaxPool2D(window), pixels, scale=0.001)
     rows = wide("x", (integer(1, 3), integer(500, 530)), 0.001)
     constants = weights_and_bias(rng, (3, rows.shape[1]), 0, 0.001, bias_dtype=DType.INT64)
     yield of(FullyConnected(fused), rows, *constants, scale=0.02)
@@ -126,6 +133,14 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
     yield Specimen(Abs(), [a], 0.05, zeros[2], DType.INT8)
     yield Specimen(Mean((2,)), [a], 0.05, zeros[2], DType.INT8)
     yield Specimen(Sum((1,)), [a], 0.1, zeros[2], DType.INT8)
+    yield Specimen(ReduceMax((1,)), [a], 0.04, zeros[0], DType.INT8)
+    yield Specimen(ReduceMin((1, 2)), [a], 0.04, zeros[0], DType.INT8)
+    slope = activation("b", (1, 1, small[2]), 0.01, zeros[1])
+    yield Specimen(Prelu(), [a, slope], 0.05, zeros[2], DType.INT8)
+    picture = activation("a", image, 0.04, zeros[0])
+    for corners, halves in ((False, False), (True, False), (False, True)):
+        resized = ResizeBilinear((integer(1, 9), integer(1, 9)), corners, halves)
+        yield Specimen(resized, [picture], 0.04, zeros[0], DType.INT8)
     yield Specimen(Slice((0, 0, 1), (2, 1, 1), (1, 2, 1)), [a], 0.04, zeros[0], DType.INT8)
     many = activation("a", (2, integer(1, 9), integer(1, 3), integer(1, 9)), 0.04, zeros[0])
     for op in (Maximum(), Minimum()):

@@ -16,11 +16,13 @@ from tinyml.ops.layer_norm import LayerNorm
 from tinyml.ops.lstm import Lstm
 from tinyml.ops.masked_softmax import MaskedSoftmax
 from tinyml.ops.maximum import ArgMax, Maximum, Minimum
-from tinyml.ops.mean import Mean, ReduceMax, Reduction, Sum
+from tinyml.ops.mean import Mean, ReduceMax, ReduceMin, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
 from tinyml.ops.norm import Norm
 from tinyml.ops.pool2d import AveragePool2D, MaxPool2D
+from tinyml.ops.prelu import Prelu
+from tinyml.ops.resize_bilinear import ResizeBilinear
 from tinyml.ops.sequence_conv import SequenceConv
 from tinyml.ops.slice import Slice
 from tinyml.ops.softmax import Softmax
@@ -73,12 +75,15 @@ __all__ = [
     "Mul",
     "Norm",
     "Pad",
+    "Prelu",
     "ReduceMax",
+    "ReduceMin",
     "Reduction",
     "Relu",
     "Relu6",
     "Requantise",
     "Reshape",
+    "ResizeBilinear",
     "Rsqrt",
     "Slice",
     "SequenceConv",

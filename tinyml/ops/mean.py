@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -119,22 +119,43 @@ class Sum(Summing):
 
 
 @dataclass(frozen=True)
-class ReduceMax(Reduction):
-    """The largest. Source: TFLite reference_ops::ReduceGeneric."""
+class ReduceExtreme(Reduction):
+    """Selects one of the integers. Source: TFLite reference_ops::ReduceGeneric."""
 
-    kind: ClassVar[str] = "reduce_max"
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
-    tflite_name: ClassVar[str] = "REDUCE_MAX"
+    onnx_name: ClassVar[str]
+    pick: ClassVar[Callable[..., Any]]
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
-        return np.asarray(inputs[0].max(axis=self.axes, keepdims=True))
+        return np.asarray(type(self).pick(inputs[0], axis=self.axes, keepdims=True))
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return np.asarray(inputs[0].max(axis=self.axes, keepdims=True))
+        return self.run_float(inputs)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         axes = b.integers(sorted(b.axis(a, len(out.shape)) for a in self.axes))
-        b.write(out, b.node("ReduceMax", [b.read(ins[0]), axes], keepdims=1))
+        b.write(out, b.node(self.onnx_name, [b.read(ins[0]), axes], keepdims=1))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        c.call("tml_reduce_max_s8", self.c_shape(c, ins[0]), c.read(ins[0]), c.write(out))
+        kernel, shape = f"tml_{self.kind}_s8", self.c_shape(c, ins[0])
+        c.call(kernel, shape, c.read(ins[0]), c.write(out))
+
+
+@dataclass(frozen=True)
+class ReduceMax(ReduceExtreme):
+    """The largest."""
+
+    kind: ClassVar[str] = "reduce_max"
+    tflite_name: ClassVar[str] = "REDUCE_MAX"
+    onnx_name: ClassVar[str] = "ReduceMax"
+    pick: ClassVar[Callable[..., Any]] = np.max
+
+
+@dataclass(frozen=True)
+class ReduceMin(ReduceExtreme):
+    """The smallest."""
+
+    kind: ClassVar[str] = "reduce_min"
+    tflite_name: ClassVar[str] = "REDUCE_MIN"
+    onnx_name: ClassVar[str] = "ReduceMin"
+    pick: ClassVar[Callable[..., Any]] = np.min

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from tinyml.ir.fixedpoint import clamp_int8
+from tinyml.ir.fixedpoint import saturate
 from tinyml.ir.operator import Operator, Rule, Shape
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.ops.window import Window
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Pool2D(Operator):
 
     window: Window
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
+    has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str]
     onnx_name: ClassVar[str]
     kernel_name: ClassVar[str]
@@ -56,8 +57,10 @@ class Pool2D(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         shape = c.shape("tml_window_t", self.window.c_fields(ins[0].shape, out.shape))
-        record, rows = c.record([-128, 127]), ["0", str(out.shape[1])]
-        c.call(self.kernel_name, shape, record, c.read(ins[0]), c.write(out), *rows)
+        arguments = [shape, c.record(list(out.dtype.limits)), c.read(ins[0]), c.write(out)]
+        if out.dtype is DType.INT8:
+            arguments += ["0", str(out.shape[1])]
+        c.call(f"{self.kernel_name}_{c.suffix(out)}", *arguments)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class AveragePool2D(Pool2D):
     kind: ClassVar[str] = "average_pool2d"
     tflite_name: ClassVar[str] = "AVERAGE_POOL_2D"
     onnx_name: ClassVar[str] = "AveragePool"
-    kernel_name: ClassVar[str] = "tml_average_pool_s8"
+    kernel_name: ClassVar[str] = "tml_average_pool"
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         if self.window.scheme(*inputs[0][1:3]) is None:
@@ -95,7 +98,7 @@ class AveragePool2D(Pool2D):
         rounded = np.where(
             sums > 0, (sums + counts // 2) // counts, -((-sums + counts // 2) // counts)
         )
-        return clamp_int8(rounded[None])
+        return saturate(rounded[None], out.dtype)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class MaxPool2D(Pool2D):
     kind: ClassVar[str] = "max_pool2d"
     tflite_name: ClassVar[str] = "MAX_POOL_2D"
     onnx_name: ClassVar[str] = "MaxPool"
-    kernel_name: ClassVar[str] = "tml_max_pool_s8"
+    kernel_name: ClassVar[str] = "tml_max_pool"
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         if self.window.dilation != (1, 1):
@@ -116,4 +119,4 @@ class MaxPool2D(Pool2D):
         return np.asarray(self.window.taps(inputs[0], -np.inf).max(axis=(2, 3))[None])
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return np.asarray(self.window.taps(inputs[0], -128).max(axis=(2, 3))[None])
+        return np.asarray(self.window.taps(inputs[0], out.dtype.limits[0]).max(axis=(2, 3))[None])

@@ -64,25 +64,31 @@ class TfliteMicro:
         """The outputs of one sample."""
         for index, name in enumerate(self._inputs):
             self._interpreter.set_input(feed[name], index)
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise TinymlError(f"TFLite-Micro cannot run the model: {error}") from None
         return [np.array(self._interpreter.get_output(i)) for i in range(self._outputs)]
 
 
 class LiteRt:
-    """LiteRT with its reference kernels, keeping every intermediate tensor.
+    """LiteRT, keeping every intermediate tensor.
 
     Args:
         model: a .tflite file's bytes.
+        reference: its reference kernels; else the ones that LiteRT has of every operator.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, reference: bool = True) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         try:
             with _quiet():
                 self._interpreter: Any = Interpreter(
                     model_content=model,
-                    experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+                    experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+                    if reference
+                    else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
                     experimental_preserve_all_tensors=True,
                 )
                 self._interpreter.allocate_tensors()

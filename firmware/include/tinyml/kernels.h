@@ -217,6 +217,11 @@ void tml_average_pool_s8(const tml_window_t *shape, const void *data, const int8
 void tml_max_pool_s8(const tml_window_t *shape, const void *data, const int8_t *input,
                      int8_t *output, int32_t y_begin, int32_t y_end);
 
+void tml_average_pool_s16(const tml_window_t *shape, const void *data, const int16_t *input,
+                          int16_t *output);
+void tml_max_pool_s16(const tml_window_t *shape, const void *data, const int16_t *input,
+                      int16_t *output);
+
 /* A reduction of [rows][count][channels] to [rows][channels]. */
 typedef struct {
     uint32_t rows, count, channels;
@@ -234,6 +239,7 @@ void tml_mean_s16(const tml_reduce_t *shape, const void *data, const int16_t *in
                   int16_t *output);
 
 void tml_reduce_max_s8(const tml_reduce_t *shape, const int8_t *input, int8_t *output);
+void tml_reduce_min_s8(const tml_reduce_t *shape, const int8_t *input, int8_t *output);
 
 /* -------------------------------------------------------------- elementwise */
 
@@ -315,6 +321,16 @@ typedef struct {
 
 /* data: int8_t table[256], output = table[input + 128]. May run in place. */
 void tml_table_s8(const tml_table_t *shape, const void *data, const int8_t *input, int8_t *output);
+
+/* x where not negative, x * slope elsewhere, each with its own multiplier. b is the slope. */
+typedef struct {
+    int32_t input_zero_point, slope_zero_point, output_zero_point;
+    int32_t identity_multiplier, identity_shift;
+    int32_t slope_multiplier, slope_shift;
+} tml_prelu_data_t;
+
+void tml_prelu_s8(const tml_broadcast_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                  int8_t *output);
 
 /* Larger or smaller of two integers of one grid. */
 void tml_maximum_s8(const tml_broadcast_t *shape, const int8_t *a, const int8_t *b, int8_t *output);
@@ -482,6 +498,16 @@ typedef struct {
     uint16_t output_dims[4];
     uint32_t input_stride[4];
 } tml_transpose_t;
+
+/* An image in other sizes, blended from the nearest 4 pixels in steps of 1/1024 of a pixel. */
+typedef struct {
+    uint16_t input_h, input_w, channels;
+    uint16_t output_h, output_w;
+    int32_t scale_h, scale_w;   /* input pixels for each output pixel, times 1024 */
+    int32_t offset_h, offset_w; /* of the first output pixel, times 1024 */
+} tml_resize_t;
+
+void tml_resize_bilinear_s8(const tml_resize_t *shape, const int8_t *input, int8_t *output);
 
 void tml_transpose_s8(const tml_transpose_t *shape, const int8_t *input, int8_t *output);
 void tml_transpose_s16(const tml_transpose_t *shape, const int16_t *input, int16_t *output);

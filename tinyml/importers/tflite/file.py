@@ -142,6 +142,19 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Dilation:
+    """What a convolution gets from the operators around it.
+
+    Args:
+        factors: dilation along height and width.
+        padding: top, bottom, left, right.
+    """
+
+    factors: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
 class StoredOperator:
     """An operator as stored.
 
@@ -149,12 +162,14 @@ class StoredOperator:
         kind: its name in the schema.
         inputs, outputs: tensor indices; -1 marks an optional input that is left out.
         options: its attributes.
+        dilation: of a convolution that operators around it dilate, None in every file.
     """
 
     kind: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Options
+    dilation: Dilation | None = None
 
 
 @dataclass(frozen=True)

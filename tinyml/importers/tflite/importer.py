@@ -7,11 +7,14 @@ from pathlib import Path
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
+from tinyml.importers.tflite.dilation import fold_dilation
 from tinyml.importers.tflite.file import DAMAGED_HINT, StoredModel, StoredOperator, damaged, parse
+from tinyml.importers.tflite.islands import fold_islands
 from tinyml.importers.tflite.masks import fold_masks
 from tinyml.importers.tflite.operators import SUPPORTED, TRANSLATORS
 from tinyml.importers.tflite.reader import Reader, Unsupported
-from tinyml.importers.tflite.tables import fold_tables
+from tinyml.importers.tflite.shapes import fold_shapes
+from tinyml.importers.tflite.tables import fold_tables, fold_wrapped_ids
 from tinyml.ir.graph import Graph
 
 _SUPPORTED_HINT = f"Supported TFLite operators: {', '.join(SUPPORTED)}."
@@ -45,7 +48,10 @@ def import_tflite(source: Path | bytes, name: str | None = None) -> Graph:
 
 
 def _import(data: bytes, name: str | None, stem: str) -> Graph:
-    model = fold_masks(fold_tables(parse(data)))
+    model = parse(data)
+    for rewrite in (fold_shapes, fold_tables, fold_masks, fold_wrapped_ids):
+        model = rewrite(model)
+    model = fold_dilation(fold_islands(model))
     if not model.operators:
         raise damaged("the model holds no operators")
     reader = Reader(identifier(name or stem or model.description or "model"), model)

@@ -11,6 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tinyml.importers.tflite.file import Options, StoredOperator
+from tinyml.importers.tflite.islands import table_of
 from tinyml.importers.tflite.masks import MASKED_SOFTMAX
 from tinyml.importers.tflite.reader import Reader, Unsupported
 from tinyml.importers.tflite.tables import TABLE
@@ -40,11 +41,14 @@ from tinyml.ops import (
     Minimum,
     Mul,
     Pad,
+    Prelu,
     ReduceMax,
+    ReduceMin,
     Relu,
     Relu6,
     Requantise,
     Reshape,
+    ResizeBilinear,
     Rsqrt,
     Slice,
     Softmax,
@@ -235,11 +239,38 @@ def _conv(reader: Reader, operator: StoredOperator) -> None:
     size = _image(x)
     weights, bias = _weights(reader, operator, 4, 0)
     if weights.shape[3] != x.shape[3]:
-        raise Unsupported(
-            f"a grouped convolution: the weights take {weights.shape[3]} of {x.shape[3]} channels"
-        )
+        _grouped_conv(reader, operator, x, weights, bias)
+        return
     op = Conv2D(_conv_window(operator, weights, size), _activation(operator.options))
     reader.apply(op, [x], operator, [weights, bias])
+
+
+def _grouped_conv(
+    reader: Reader, operator: StoredOperator, x: Tensor, weights: Tensor, bias: Tensor
+) -> None:
+    """One convolution for each group of channels, and their outputs side by side."""
+    out, taken = reader.output(operator), weights.shape[3]
+    groups = x.shape[3] // taken
+    if x.shape[3] % taken or weights.shape[0] % groups:
+        raise Unsupported(f"{weights.shape[0]} filters of {taken} of {x.shape[3]} channels")
+    op = Conv2D(_conv_window(operator, weights, _image(x)), _activation(operator.options))
+    made, each = weights.shape[0] // groups, (*x.shape[:3], taken)
+    parts = []
+    for group in range(groups):
+        mine = slice(group * made, (group + 1) * made)
+        part = reader.apply_between(Slice((0, 0, 0, group * taken), each), [x], x)
+        constants = [reader.add_constant(_rows(t, mine)) for t in (weights, bias)]
+        parts.append(reader.apply_between(op, [part], out, constants))
+    reader.apply(Concatenation(3), parts, operator)
+
+
+def _rows(constant: Tensor, rows: slice) -> Tensor:
+    """Some rows of weights or a bias, with their scales."""
+    assert constant.data is not None and constant.quant is not None
+    data, quant = constant.data[rows], constant.quant
+    if quant.axis is not None:
+        quant = Quantisation(quant.scale[rows], quant.zero_point[rows], 0)
+    return replace(constant, shape=data.shape, data=data, quant=quant)
 
 
 @translates("DEPTHWISE_CONV_2D", 2, 3, options="DepthwiseConv2DOptions")
@@ -251,8 +282,89 @@ def _depthwise_conv(reader: Reader, operator: StoredOperator) -> None:
     reader.apply(op, [x], operator, [weights, bias])
 
 
+@translates("TRANSPOSE_CONV", 3, 4, options="TransposeConvOptions")
+def _transpose_conv(reader: Reader, operator: StoredOperator) -> None:
+    """A convolution that makes the stride's pixels as channels, which then move into place: the
+    same sums without the zeros that a transposed convolution puts between its input's pixels."""
+    options, out = operator.options, reader.output(operator)
+    x, stride = (
+        reader.tensor(operator.inputs[2]),
+        (options.integer("StrideH"), options.integer("StrideW")),
+    )
+    size, (height, width) = _image(x), _image(out)
+    if _activation(options) is not Activation.NONE or min(stride) < 1:
+        raise Unsupported("a fused activation, or a stride below 1")
+    scheme = options.integer("Padding")
+    if scheme not in (schema.Padding.SAME, schema.Padding.VALID):
+        raise Unsupported(f"the padding scheme {scheme}")
+    plain = replace(operator, inputs=(operator.inputs[2], operator.inputs[1], *operator.inputs[3:]))
+    weights, bias = _weights(reader, plain, 4, 0)
+    kernel, sides, begin = weights.shape[1:3], [], []
+    for axis, (length, wanted) in enumerate(zip(size, (height, width), strict=True)):
+        taps, step = kernel[axis], stride[axis]
+        padded = scheme == schema.Padding.SAME
+        pad = max((-(-wanted // step) - 1) * step + taps - wanted, 0) // 2 if padded else 0
+        count = -(-taps // step)
+        first, last = pad // step, (wanted - 1 + pad) // step
+        sides += [count - 1 - first, max(last + 1 - length, 0)]
+        begin.append(pad % step)
+    window = Window(
+        (-(-kernel[0] // stride[0]), -(-kernel[1] // stride[1])),
+        padding=(sides[0], sides[1], sides[2], sides[3]),
+    )
+    if min(sides) < 0:
+        raise Unsupported(f"the output {out.shape} of {x.shape}")
+    weights = reader.add_constant(_as_phases(weights, stride, window.kernel))
+    phases = stride[0] * stride[1]
+    assert bias.data is not None
+    bias = reader.add_constant(_repeated(bias, phases))
+    made = reader.apply_between(Conv2D(window), [x], out, [weights, bias])
+    _, rows, columns, channels = made.shape
+    parts = (rows, columns, stride[0], channels // stride[0])
+    split = reader.apply_between(Reshape(parts), [made], out)
+    moved = reader.apply_between(Transpose((0, 2, 1, 3)), [split], out)
+    grown = (1, rows * stride[0], columns * stride[1], channels // phases)
+    if grown == out.shape:
+        reader.apply(Reshape(grown), [moved], operator)
+        return
+    whole = reader.apply_between(Reshape(grown), [moved], out)
+    reader.apply(Slice((0, *begin, 0), out.shape), [whole], operator)
+
+
+def _as_phases(weights: Tensor, stride: tuple[int, int], kernel: tuple[int, int]) -> Tensor:
+    """The filters of each pixel of a stride, one behind the other: tap m of phase p is tap
+    p + m * stride, last first; zeros where there is none."""
+    assert weights.data is not None and weights.quant is not None
+    channels, height, width, depth = weights.shape
+    made = np.zeros((stride[0], stride[1], channels, *kernel, depth), np.int8)
+    for y in range(height):
+        for x in range(width):
+            (i, down), (j, along) = divmod(y, stride[0]), divmod(x, stride[1])
+            made[down, along, :, kernel[0] - 1 - i, kernel[1] - 1 - j] = weights.data[:, y, x]
+    data = made.reshape(-1, *kernel, depth)
+    scale = np.tile(np.broadcast_to(np.array(weights.quant.scale), channels), stride[0] * stride[1])
+    return replace(
+        weights,
+        name=f"{weights.name}_phases",
+        shape=data.shape,
+        data=data,
+        quant=Quantisation.per_channel(scale, 0),
+    )
+
+
+def _repeated(bias: Tensor, times: int) -> Tensor:
+    assert bias.data is not None and bias.quant is not None
+    data = np.tile(bias.data, times)
+    scale = np.tile(np.broadcast_to(np.array(bias.quant.scale), bias.shape), times)
+    quant = Quantisation.per_channel(scale, 0)
+    return replace(bias, name=f"{bias.name}_phases", shape=data.shape, data=data, quant=quant)
+
+
 def _conv_window(operator: StoredOperator, weights: Tensor, size: tuple[int, int]) -> Window:
     options = operator.options
+    if operator.dilation is not None:
+        kernel = (weights.shape[1], weights.shape[2])
+        return Window(kernel, (1, 1), operator.dilation.factors, operator.dilation.padding)
     dilation = (options.integer("DilationHFactor"), options.integer("DilationWFactor"))
     return _window(options, (weights.shape[1], weights.shape[2]), dilation, size)
 
@@ -288,7 +400,7 @@ translates("SUB", 2, options="SubOptions")(_binary(Sub))
 translates("MUL", 2, options="MulOptions")(_binary(Mul))
 
 
-def _reduction(kind: type[Mean] | type[Sum] | type[ReduceMax]) -> _Function:
+def _reduction(kind: type[Mean] | type[Sum] | type[ReduceMax] | type[ReduceMin]) -> _Function:
     def translate(reader: Reader, operator: StoredOperator) -> None:
         x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
         rank = len(x.shape)
@@ -307,6 +419,7 @@ def _reduction(kind: type[Mean] | type[Sum] | type[ReduceMax]) -> _Function:
 translates("MEAN", 2)(_reduction(Mean))
 translates("SUM", 2)(_reduction(Sum))
 translates("REDUCE_MAX", 2)(_reduction(ReduceMax))
+translates("REDUCE_MIN", 2)(_reduction(ReduceMin))
 
 
 def _plain_binary(op: Operator) -> _Function:
@@ -321,6 +434,7 @@ def _plain_binary(op: Operator) -> _Function:
 translates("SQUARED_DIFFERENCE", 2)(_plain_binary(SquaredDifference()))
 translates("MAXIMUM", 2)(_plain_binary(Maximum()))
 translates("MINIMUM", 2)(_plain_binary(Minimum()))
+translates("PRELU", 2)(_plain_binary(Prelu()))
 
 
 @translates("BATCH_MATMUL", 2, options="BatchMatMulOptions")
@@ -415,6 +529,21 @@ def _dequantize(reader: Reader, operator: StoredOperator) -> None:
     reader.float_outputs[out] = operator.inputs[0]
 
 
+def _function(reader: Reader, operator: StoredOperator) -> None:
+    """A function that TFLite-Micro has in float only, or not at all: LiteRT makes its 256 results
+    in single precision."""
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    if (x.dtype, out.dtype) != (DType.INT8, DType.INT8) or x.quant is None or out.quant is None:
+        raise Unsupported(f"{x.dtype.value} to {out.dtype.value}; int8 is supported")
+    values = table_of(operator, x.quant, out.quant)
+    name = f"{out.name}_table"
+    table = reader.add_constant(Tensor(name, values.shape, DType.INT8, out.quant, values))
+    reader.apply(Table(), [x], operator, [table])
+
+
+for _kind in ("EXP", "GELU", "LOG", "SQRT"):
+    translates(_kind, 1)(_function)
+
 translates("RELU", 1)(_unary(Relu()))
 translates("RELU6", 1)(_unary(Relu6()))
 translates("TANH", 1)(_unary(Tanh()))
@@ -495,7 +624,33 @@ translates("EXPAND_DIMS", 2)(_ones_moved)
 @translates("TRANSPOSE", 2)
 def _transpose(reader: Reader, operator: StoredOperator) -> None:
     permutation = reader.constant(operator, 1, DType.INT32)
-    reader.apply(Transpose(permutation), [reader.tensor(operator.inputs[0])], operator)
+    x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    if len(permutation) <= 4 or sorted(permutation) != list(range(len(x.shape))):
+        reader.apply(Transpose(permutation), [x], operator)
+        return
+    merged, order = _merged(x.shape, permutation)
+    if len(merged) > 4:
+        raise Unsupported(f"{permutation} of {x.shape}, which moves more than 4 groups of axes")
+    parts = reader.apply_between(Reshape(merged), [x], x)
+    moved = reader.apply_between(Transpose(order), [parts], x)
+    reader.apply(Reshape(out.shape), [moved], operator)
+
+
+def _merged(
+    shape: tuple[int, ...], permutation: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and permutation with axes that stay side by side as one, and without those of 1."""
+    runs: list[list[int]] = []
+    for axis in (a for a in permutation if shape[a] != 1):
+        between = range(runs[-1][-1] + 1, axis) if runs else ()
+        follows = bool(runs) and axis > runs[-1][-1] and all(shape[a] == 1 for a in between)
+        if follows:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    ordered = sorted(runs)
+    sizes = tuple(math.prod(shape[a] for a in run) for run in ordered) or (1,)
+    return sizes, tuple(ordered.index(run) for run in runs) or (0,)
 
 
 def _pad_widths(reader: Reader, operator: StoredOperator, rank: int) -> list[tuple[int, int]]:
@@ -752,6 +907,19 @@ def _nearest(size: int, wanted: int, *, aligned: bool, halves: bool) -> list[int
     return [int(v) for v in np.clip(nearest, 0, size - 1)]
 
 
+@translates("RESIZE_BILINEAR", 2, options="ResizeBilinearOptions")
+def _resize_bilinear(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    _image(x)
+    size = reader.constant(operator, 1, DType.INT32)
+    if len(size) != 2:
+        raise Unsupported(f"the size {size}")
+    aligned, halves = (operator.options.boolean(f) for f in ("AlignCorners", "HalfPixelCenters"))
+    if x.dtype is not DType.INT8:
+        raise Unsupported(f"{x.dtype.value}; int8 is supported")
+    reader.apply(ResizeBilinear((size[0], size[1]), aligned, halves), [x], operator)
+
+
 @translates("MIRROR_PAD", 2, options="MirrorPadOptions")
 def _mirror_pad(reader: Reader, operator: StoredOperator) -> None:
     x = reader.tensor(operator.inputs[0])
@@ -764,6 +932,27 @@ def _mirror_pad(reader: Reader, operator: StoredOperator) -> None:
         if before or after:
             line = np.pad(np.arange(x.shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
             wanted.append((axis, [int(v) for v in line]))
+    _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
+
+
+@translates("TILE", 2)
+def _tile(reader: Reader, operator: StoredOperator) -> None:
+    x, times = reader.tensor(operator.inputs[0]), reader.constant(operator, 1, DType.INT32)
+    if len(times) != len(x.shape) or min(times, default=1) < 1:
+        raise Unsupported(f"{times} copies of {x.shape}")
+    wanted = [
+        (axis, [p % d for p in range(d * n)])
+        for axis, (d, n) in enumerate(zip(x.shape, times, strict=True))
+        if n > 1
+    ]
+    _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
+
+
+@translates("REVERSE_V2", 2)
+def _reverse(reader: Reader, operator: StoredOperator) -> None:
+    x = reader.tensor(operator.inputs[0])
+    axes = [_axis(a, len(x.shape)) for a in reader.constant(operator, 1, DType.INT32)]
+    wanted = [(a, list(range(x.shape[a]))[::-1]) for a in sorted(set(axes))]
     _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
 
 

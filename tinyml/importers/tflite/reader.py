@@ -15,33 +15,7 @@ from tinyml.importers.tflite.file import StoredModel, StoredOperator, StoredTens
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.ops import (
-    Abs,
-    Add,
-    ArgMax,
-    AveragePool2D,
-    BatchMatMul,
-    Conv2D,
-    DepthwiseConv2D,
-    FullyConnected,
-    Gather,
-    LeakyRelu,
-    Logistic,
-    MaskedSoftmax,
-    Maximum,
-    MaxPool2D,
-    Mean,
-    Minimum,
-    Mul,
-    Relu,
-    Requantise,
-    Rsqrt,
-    Softmax,
-    SquaredDifference,
-    Sub,
-    Sum,
-    Tanh,
-)
+from tinyml.ops import ArgMax, Gather, MaskedSoftmax, Requantise, Softmax
 
 _DTYPES = {
     "INT8": DType.INT8,
@@ -74,12 +48,6 @@ _CONVERSIONS: dict[type[Operator], set[tuple[DType, DType]]] = {
     MaskedSoftmax: {(DType.INT8, DType.INT16)},
     ArgMax: {(DType.INT8, DType.INT32)},
 }
-# Operators with an int16 form in TFLite-Micro, beside those that move integers.
-_WIDE = (
-    *(Abs, Add, AveragePool2D, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected, LeakyRelu),
-    *(Logistic, MaxPool2D, Maximum, Mean, Minimum, Mul, Relu, Rsqrt, SquaredDifference, Sub, Sum),
-    Tanh,
-)
 # How far a fixed scale may be from the one a kernel computes on, as TFLite-Micro has it.
 _NEAR = 1e-3
 # Operators that own the variables they read.
@@ -141,6 +109,7 @@ class Reader:
             stored = self.model.tensors[index]
             if index in self._ready:
                 raise damaged(f"the input '{stored.name}' is listed twice")
+            self._check_static(stored)
             if stored.type == "FLOAT32":
                 self.graph.inputs.append(self._quantised_input(index).name)
                 self._ready.add(index)
@@ -305,12 +274,19 @@ class Reader:
             raise Unsupported(f"it makes {shape}, the file declares '{out.name}' as {out.shape}")
         self._append(op, activations, ins, out)
 
-    def apply_between(self, op: Operator, activations: Sequence[Tensor], like: Tensor) -> Tensor:
+    def apply_between(
+        self,
+        op: Operator,
+        activations: Sequence[Tensor],
+        like: Tensor,
+        weights: Sequence[Tensor] = (),
+    ) -> Tensor:
         """Appends a node whose output the file does not have, quantised as ``like``."""
-        shape: Shape = op.infer([t.shape for t in activations])
+        ins = [*activations, *weights]
+        shape: Shape = op.infer([t.shape for t in ins])
         name = self._add(Tensor(f"{like.name}_inner", shape, like.dtype, like.quant))
         out = self.graph.tensors[name]
-        self._append(op, activations, list(activations), out)
+        self._append(op, activations, ins, out)
         return out
 
     def _append(
@@ -366,7 +342,7 @@ class Reader:
                 f"{', '.join(t.value for t in types)}"
             )
         if out.dtype is DType.INT16 and not moves:
-            if not isinstance(op, _WIDE):
+            if not op.has_int16:
                 raise Unsupported(f"{op.kind} of int16, which TFLite-Micro has not")
             shifted = [t for t in (*activations, out) if t.quant and t.quant.zero_point != (0,)]
             if shifted:
@@ -395,14 +371,15 @@ class Reader:
                 f"the data of tensor '{name}' lie in another file",
                 "Convert the model with its buffers in the .tflite file.",
             )
-        self._check_static(name, stored)
         if any(d <= 0 for d in stored.shape) or math.prod(stored.shape) > _MAX_ELEMENTS:
             raise damaged(f"tensor '{name}' has the shape {stored.shape}")
         dtype = _DTYPES[stored.type]
         data = self._data(name, stored, dtype)
         return Tensor(name, stored.shape, dtype, _quantisation(name, stored, dtype), data)
 
-    def _check_static(self, name: str, stored: StoredTensor) -> None:
+    @staticmethod
+    def _check_static(stored: StoredTensor) -> None:
+        """Only inputs decide: TFLite-Micro makes every other tensor of the shape in the file."""
         if stored.signature is None:
             return
         # Keras marks the batch as unknown; the file's shape says 1, and TFLite-Micro obeys it.
@@ -410,7 +387,7 @@ class Reader:
         batch_of_one = unknown == [0] and stored.shape[:1] == (1,)
         if unknown and not batch_of_one:
             raise ImportModelError(
-                f"tensor '{name}' has the dynamic shape {stored.signature}",
+                f"tensor '{stored.name}' has the dynamic shape {stored.signature}",
                 "Fix every size before conversion; only the batch may be open.",
             )
 

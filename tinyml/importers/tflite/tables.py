@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds tables of 256 results among the operators of a file.
+"""Finds tables of 256 results among the operators of a file, and ids that are only brought into
+range.
 
 An elementwise int8 function that TFLite-Micro has no operator for is spelled CAST to int32, ADD of
 128, GATHER from a constant vector of 256 (see `TfliteBuilder.table`). The three become one
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tinyml.importers.tflite.draft import Draft
 from tinyml.importers.tflite.file import StoredModel, StoredOperator
 
 TABLE = "TABLE"
@@ -66,3 +68,30 @@ def _is_128(model: StoredModel, addition: StoredOperator) -> bool:
     if stored.type != "INT32" or raw is None or raw.size != 4:
         return False
     return int(np.frombuffer(raw.tobytes(), "<i4")[0]) == 128
+
+
+def fold_wrapped_ids(model: StoredModel) -> StoredModel:
+    """Takes out what brings negative ids into range: GATHER of SELECT_V2(id < 0, id + rows, id),
+    as Keras's Embedding is converted. Ids of a model are from 0."""
+    draft = Draft(model)
+    writers = draft.writers()
+    loose: list[StoredOperator] = []
+    for index, gather in enumerate(draft.operators):
+        if gather.kind != "GATHER" or len(gather.inputs) != 2:
+            continue
+        select = writers.get(gather.inputs[1])
+        if select is None or select.kind != "SELECT_V2" or len(select.inputs) != 3:
+            continue
+        less, addition = (writers.get(i) for i in select.inputs[:2])
+        ids = select.inputs[2]
+        rows = draft.tensors[gather.inputs[0]].shape[:1]
+        if less is None or addition is None or (less.kind, addition.kind) != ("LESS", "ADD"):
+            continue
+        zero, more = (draft.constant(o.inputs[-1], 1) for o in (less, addition))
+        if zero is None or more is None or less.inputs[0] != ids or addition.inputs[0] != ids:
+            continue
+        if int(zero.item()) == 0 and (int(more.item()),) == rows:
+            draft.operators[index] = replace(gather, inputs=(gather.inputs[0], ids))
+            loose += [less, addition, select]
+    draft.sweep(loose)
+    return draft.finish()

@@ -140,7 +140,7 @@ class TfliteBuilder:
         """The input of a windowed operator and its padding scheme.
 
         Padding that is neither SAME nor VALID becomes an operator of its own: PAD, which adds
-        the zero point, or PADV2 with -128 for a maximum.
+        the zero point, or PADV2 with the lowest integer for a maximum.
         """
         scheme = window.scheme(x.shape[1], x.shape[2])
         if scheme is not None:
@@ -151,7 +151,8 @@ class TfliteBuilder:
         output = self.temporary(f"{x.name}_padded", x, shape)
         inputs = [self.tensor(x), self.constant("pads", pads)]
         if lowest:
-            inputs.append(self.constant("lowest", np.array([-128], np.int8), x.quant))
+            lowest_of = np.array([x.dtype.limits[0]], x.dtype.numpy)
+            inputs.append(self.constant("lowest", lowest_of, x.quant))
             self.operator("PADV2", inputs, [output], "PadV2Options")
         else:
             self.operator("PAD", inputs, [output], "PadOptions")

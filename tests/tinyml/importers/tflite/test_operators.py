@@ -121,8 +121,57 @@ def reshape(*given, **fields):
     return file("RESHAPE", [IMAGE, *given], int8("y", (1, 168)), options, **fields)
 
 
+def transposed(padding, out, kernel, stride, *, wide_bias=False, x=IMAGE):
+    size = ints("size", *out)
+    shape = (out[3], *kernel, x.shape[3])
+    y = int8("y", out, 0.4, -20) if not wide_bias else wide("y", out, 0.02)
+    options = {"padding": padding, "strideH": stride[0], "strideW": stride[1]}
+    dtype = DType.INT64 if wide_bias else DType.INT32
+    constants = weights_and_bias(RNG, shape, 0, x.q.s, bias_dtype=dtype)
+    return file("TRANSPOSE_CONV", [size, constants[0], x, constants[1]], y,
+                "TransposeConvOptions", **options)  # fmt: skip
+
+
+def resized(out, **fields):
+    return file("RESIZE_BILINEAR", [IMAGE, ints("size", *out)], int8("y", (1, *out, 4)),
+                "ResizeBilinearOptions", **fields)  # fmt: skip
+
+
+WIDE_IMAGE = wide("x", (1, 7, 6, 4), 0.001)
+SLOPES = Tensor(
+    "slopes", (1, 1, 4), DType.INT8, Quantisation.per_tensor(0.01, 9),
+    np.array([-128, -3, 60, 127], np.int8).reshape(1, 1, 4),
+)  # fmt: skip
 ONE = int8("x", (1, 1, 6, 4))
 FILES = {
+    "transposed conv same": transposed(SAME, (1, 14, 12, 5), (3, 3), (2, 2)),
+    "transposed conv same cut": transposed(SAME, (1, 13, 11, 2), (4, 5), (2, 2)),
+    "transposed conv valid": transposed(VALID, (1, 15, 13, 3), (3, 3), (2, 2)),
+    "transposed conv valid gaps": transposed(VALID, (1, 20, 17, 3), (2, 2), (3, 3)),
+    "transposed conv stride 1": transposed(SAME, (1, 7, 6, 3), (3, 2), (1, 1)),
+    "transposed conv uneven": transposed(SAME, (1, 7, 18, 3), (1, 7), (1, 3)),
+    "transposed conv int16": transposed(
+        SAME, (1, 14, 12, 5), (3, 3), (2, 2), wide_bias=True, x=WIDE_IMAGE),
+    "grouped conv": file(
+        "CONV_2D", [IMAGE, *weights_and_bias(RNG, (6, 3, 2, 2), 0, 0.05)],
+        int8("y", (1, 4, 6, 6), 0.4, -20), "Conv2DOptions", padding=SAME, **CONV),
+    "bilinear": resized((14, 9)),
+    "bilinear smaller": resized((3, 4)),
+    "bilinear corners": resized((13, 1), alignCorners=True),
+    "bilinear halves": resized((14, 12), halfPixelCenters=True),
+    "prelu": file("PRELU", [IMAGE, SLOPES], int8("y", IMAGE.shape, 0.07, 40)),
+    "reduce min": file("REDUCE_MIN", [IMAGE, ints("axes", 1, 2)], int8("y", (1, 4)),
+                       "ReducerOptions"),
+    "reverse": file("REVERSE_V2", [IMAGE, ints("axes", 1)], int8("y", IMAGE.shape)),
+    "transpose five": file(
+        "TRANSPOSE", [int8("x", (1, 3, 4, 2, 5)), ints("p", 0, 1, 2, 4, 3)],
+        int8("y", (1, 3, 4, 5, 2)), "TransposeOptions"),
+    "average pool int16": file(
+        "AVERAGE_POOL_2D", [WIDE_IMAGE], wide("y", (1, 4, 2, 4), 0.001), "Pool2DOptions",
+        padding=SAME, **POOL),
+    "max pool int16": file(
+        "MAX_POOL_2D", [WIDE_IMAGE], wide("y", (1, 3, 2, 4), 0.001), "Pool2DOptions",
+        padding=VALID, **POOL),
     "conv same": conv(SAME, (1, 4, 6, 5)),
     "conv valid relu": conv(VALID, (1, 3, 5, 5), RELU),
     "conv valid relu6 dilated": conv(VALID, (1, 3, 3, 5), RELU6, dilationWFactor=3, strideW=1),
@@ -259,6 +308,8 @@ def test_every_supported_operator_has_a_case():
     elsewhere = {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "CALL_ONCE", "VAR_HANDLE"}
     elsewhere |= {"READ_VARIABLE", "ASSIGN_VARIABLE", "DEQUANTIZE", "ARG_MAX"}
     elsewhere |= {"SPLIT", "SPLIT_V", "UNPACK"}
+    # What TFLite-Micro has not on int8: test_rewrites.py.
+    elsewhere |= {"EXP", "GELU", "LOG", "SQRT", "TILE"}
     assert seen | elsewhere == set(SUPPORTED)
 
 
@@ -344,9 +395,11 @@ def test_float_inputs_and_outputs_stand_for_the_integers_beside_them():
 
 def test_a_float_island_is_refused_with_its_layer():
     x, real = int8("x", (1, 4)), Tensor("island", (1, 4))
+    shifts = Tensor("c", (4,), DType.FLOAT32, None, np.arange(4, dtype=np.float32))
     data = chain([
         ("DEQUANTIZE", [x], real, None, {}),
-        ("QUANTIZE", [real], int8("y", (1, 4)), None, {}),
+        ("ADD", [real, shifts], replace(real, name="sum"), "AddOptions", {}),
+        ("QUANTIZE", [replace(real, name="sum")], int8("y", (1, 4)), None, {}),
     ])  # fmt: skip
     with pytest.raises(ImportModelError, match=r"'island' \(DEQUANTIZE\).*float island"):
         import_tflite(data)

@@ -231,7 +231,7 @@ REFUSED = {
     "dilation below 1": ("dilation (-3, 1)", conv_of(
         IMAGE, weights((5, 1, 1, 4)), dilationHFactor=-3)),
     "padding scheme": ("padding scheme 7", conv_of(IMAGE, weights((5, 1, 1, 4)), padding=7)),
-    "grouped": ("grouped convolution", conv_of(IMAGE, weights((5, 1, 1, 2)))),
+    "grouped unevenly": ("5 filters of 2 of 4 channels", conv_of(IMAGE, weights((5, 1, 1, 2)))),
     "fused tanh": ("activation TANH", conv_of(
         IMAGE, weights((5, 1, 1, 4)), fusedActivationFunction=4)),
     "declared shape": ("makes (1, 7, 6, 5), the file declares 'y' as (1, 7, 6, 4)", conv_of(
