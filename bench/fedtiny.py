@@ -176,6 +176,12 @@ def main() -> None:
             cells.append(f"{np.mean(found):.3f} ({np.std(found):.3f})")
         lines.append(f"| {density} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
+    if "selection + progressive" in options.methods:
+        lines += [
+            "",
+            f"Selection is among {CANDIDATES} candidates of an untrained network. It does not pay "
+            "here: `fleet train` starts from ERK unless a plan asks for candidates.",
+        ]
     if options.out:
         options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
