@@ -185,6 +185,8 @@ def export(
     used = None if calibration is None else calibration.take(CALIBRATION_SAMPLES)
     options = options or QuantiseOptions()
     made = compile_model(source, target, used, options, progress, code)
+    if test is not None:
+        test.check_targets(made.graph)
     learner = None if learn is None else make_learner_of(made, learn, test or used, target)
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

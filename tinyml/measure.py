@@ -14,6 +14,7 @@ import numpy as np
 from tinyml.errors import TargetError, TinymlError
 from tinyml.ir.execute import run
 from tinyml.ir.graph import Graph
+from tinyml.ir.scaling import Scaling
 from tinyml.ir.tensor import Array
 from tinyml.opened import open_export
 from tinyml.progress import Progress, silent
@@ -117,8 +118,8 @@ def forecast_quality(
     coarse = np.concatenate([quant.dequantise(o[0]) for o in outputs]).reshape(real.shape)
     advance()
     channels = past[:, :, : truth.shape[2]].astype(np.float64)
-    deviation = channels.std(axis=1, keepdims=True) + 1e-9
-    mean = channels.mean(axis=1, keepdims=True)
+    # The network's own epsilon keeps a constant series from counting more than all others.
+    mean, deviation = (graph.scaling or Scaling("", 1e-5)).statistics(channels)
     signal = float(np.sum(np.square((real - mean) / deviation)))
     noise = float(np.sum(np.square((real - coarse) / deviation)))
 

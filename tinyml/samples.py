@@ -110,6 +110,24 @@ class Samples:
                 )
         return columns
 
+    def check_targets(self, graph: Graph) -> None:
+        """Raises CalibrationError where known futures do not fit a forecaster's output, or have
+        values that are not finite."""
+        if self.targets is None or graph.scaling is None:
+            return
+        seen, wanted = self.targets.shape[1:], graph.tensors[graph.outputs[0]].shape[1:]
+        if seen != wanted:
+            raise CalibrationError(
+                f"continuations '{LABELS}' in {self.source} have shape {seen}, "
+                f"the model's output has {wanted}",
+                "Give (count, steps, channels): what came after each sample.",
+            )
+        if not np.all(np.isfinite(self.targets)):
+            raise CalibrationError(
+                f"continuations '{LABELS}' in {self.source} have NaN or infinite values",
+                "Leave out samples whose future is not known.",
+            )
+
     def _columns(self, graph: Graph) -> dict[str, Array]:
         if len(graph.inputs) == 1 and len(self.inputs) == 1:
             return {graph.inputs[0]: next(iter(self.inputs.values()))}

@@ -36,6 +36,7 @@ def exported(tmp_path_factory) -> Path:
     rng = np.random.default_rng(0)
     walk = np.cumsum(rng.standard_normal((40, 28, 3)), axis=1) * (1, 50, 0.01) + (20, 1000, 0)
     walk = walk.astype(np.float32)
+    walk[3] = (7, -250, 0.5)  # a constant series: its deviation is 0
     inputs = {"past": walk[:, :24], "future": np.ascontiguousarray(walk[:, 24:, 2:])}
     samples = Samples("walks", inputs, None, False, np.ascontiguousarray(walk[:, 24:, :2]))
     source = Source("walks", "mixer", onnx, {"file": "mixer"})
@@ -75,6 +76,12 @@ def test_c_takes_and_gives_the_users_units(exported):
     channels = np.array(result.outputs[0]).reshape(4, 2)
     last = opened.c_feeds[0]["past"][0, -1] * opened.report["scaling"]["unit"]
     assert abs(channels[0, 0] - last[0]) < 30 and abs(channels[0, 1] - last[1]) < 1500
+
+
+def test_a_constant_series_forecasts_itself(exported):
+    """In C as in float: its deviation is the root of epsilon."""
+    result = run_export(exported, on_target=False, samples=4, layers=False)
+    np.testing.assert_allclose(np.array(result.outputs[3]).reshape(4, 2), [[7, -250]] * 4, atol=0.1)
 
 
 def test_a_changed_file_is_refused(exported, tmp_path):
