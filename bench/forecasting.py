@@ -4,6 +4,9 @@ generated C, which holds the integers of every runtime.
 
     python bench/forecasting.py --weights ttm-r2-512-96.pth --series ETTh1.csv
 
+`--samples FOLDER` also writes the calibration windows, and 1,000 windows evenly from the test part
+with what came after them, as `tinyml export` takes them.
+
 Protocol of the ETT benchmarks: hourly rows 0 to 8,639 train (here: calibration), 11,520 to 14,399
 test, each column standardised by the training part, one channel at a time, every window.
 """
@@ -32,6 +35,7 @@ from tinyml.zoo import get_model
 TRAIN, TEST, END = 8640, 11520, 14400
 CALIBRATION = 256
 PART = 512
+EXPORTED = 1000
 
 
 def read(path: Path) -> Array:
@@ -59,6 +63,7 @@ def main() -> None:
     parser.add_argument("--observer", default="minmax")
     parser.add_argument("--snr", type=float, help="raise layers to int16 until this is reached")
     parser.add_argument("--stride", type=int, default=1, help="take every n-th window")
+    parser.add_argument("--samples", type=Path, help="folder for calibration.npz and test.npz")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
 
@@ -74,6 +79,11 @@ def main() -> None:
     made = compile_model(source, host, calibration, options)
 
     past, truth = windows(values[TEST - config.context : END], config.context, config.horizon)
+    if given.samples is not None:
+        given.samples.mkdir(parents=True, exist_ok=True)
+        np.savez(given.samples / "calibration.npz", **calibration.inputs)
+        even = np.linspace(0, len(past) - 1, EXPORTED).astype(int)
+        np.savez(given.samples / "test.npz", past=past[even], y=truth[even])
     past, truth = past[:: given.stride], truth[:: given.stride]
     network = model.load(given.weights)
     quant = made.c_graph.tensors[made.c_graph.outputs[0]].q
