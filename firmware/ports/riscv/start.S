@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+    /* Here and not in -march: the compiler finds no libgcc for rv32imc_zicsr. */
+    .option arch, +zicsr
     .section .text.tml_reset, "ax"
     .global tml_reset
     .type tml_reset, @function

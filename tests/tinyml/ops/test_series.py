@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.firmware.hand_model import need
 from tinyml.errors import QuantisationError
 from tinyml.export import write_c_folder
 from tinyml.ir import DType, Graph, Node, Quantisation, Tensor
@@ -137,6 +138,22 @@ def test_c_with_sanitizers(tmp_path, dtype):
     host = replace(load_target("host"), flags=flags)
     program = build_program(tmp_path / "c", graph.name, host, tmp_path / "b")
     seen = run_program(program, host, graph, [{"past": f} for f in feeds]).outputs
+    for feed, outputs in zip(feeds, seen, strict=True):
+        np.testing.assert_array_equal(outputs[0], run(graph, feed)["out"])
+
+
+@pytest.mark.parametrize("name", ["cortex-m0", "cortex-m4", "riscv32"])
+def test_c_on_boards(tmp_path, name):
+    """Divisions of 64 bits come from the compiler's library, which must be that of the core."""
+    target = load_target(name)
+    need(target)
+    graph = forecaster()
+    rng = np.random.default_rng(4)
+    shape = (1, TIME, CHANNELS)
+    feeds = [rng.integers(-(10**p), 10**p, shape).astype(np.int32) for p in (1, 4, 9)]
+    write_c_folder(write_c(graph, plan_memory(graph)), graph.name, tmp_path / "c")
+    program = build_program(tmp_path / "c", graph.name, target, tmp_path / "b")
+    seen = run_program(program, target, graph, [{"past": f} for f in feeds]).outputs
     for feed, outputs in zip(feeds, seen, strict=True):
         np.testing.assert_array_equal(outputs[0], run(graph, feed)["out"])
 
