@@ -48,6 +48,11 @@ class Histogram:
 class Observer(ABC):
     """Chooses (low, high) of a tensor."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What `observer_named` takes."""
+
     @abstractmethod
     def range(self, histogram: Histogram) -> tuple[float, float]:
         """The range that int8 will cover; values outside saturate."""
@@ -56,6 +61,10 @@ class Observer(ABC):
 @dataclass(frozen=True)
 class MinMax(Observer):
     """Everything that was seen."""
+
+    @property
+    def name(self) -> str:
+        return "minmax"
 
     def range(self, histogram: Histogram) -> tuple[float, float]:
         return histogram.low, histogram.high
@@ -70,6 +79,10 @@ class Percentile(Observer):
     """
 
     percent: float = 99.99
+
+    @property
+    def name(self) -> str:
+        return f"percentile:{self.percent:g}"
 
     def range(self, histogram: Histogram) -> tuple[float, float]:
         tail = (1 - self.percent / 100) * histogram.counts.sum() / 2
@@ -90,6 +103,10 @@ class MeanSquaredError(Observer):
     """
 
     steps: int = 50
+
+    @property
+    def name(self) -> str:
+        return "mse"
 
     def range(self, histogram: Histogram) -> tuple[float, float]:
         return _narrowed(histogram, _squared_error, self.steps)
@@ -116,6 +133,10 @@ class Entropy(Observer):
     """
 
     steps: int = 50
+
+    @property
+    def name(self) -> str:
+        return "entropy"
 
     def range(self, histogram: Histogram) -> tuple[float, float]:
         return _narrowed(histogram, _divergence, self.steps)

@@ -44,6 +44,19 @@ class Override:
     equalise: bool | None = None
     bias_correction: bool | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The entry as it stands in the file."""
+        said = {
+            "match": self.match,
+            "operator": self.operator,
+            "activations": self.activations.value if self.activations else None,
+            "observer": self.observer.name if self.observer else None,
+            "range": list(self.range) if self.range else None,
+            "equalise": self.equalise,
+            "bias_correction": self.bias_correction,
+        }
+        return {k: v for k, v in said.items() if v is not None}
+
 
 @dataclass(frozen=True)
 class Applied:

@@ -67,7 +67,7 @@ def build_report(
         "quantisation": {
             "observer": options.observer if calibration else "the model's own scales",
             "snr_asked_db": options.snr_db,
-            "overrides": len(options.overrides),
+            "overrides": [o.to_json() for o in options.overrides],
             "equalised": quantised.equalised if quantised else [],
             "bias_corrected": quantised.corrected if quantised else {},
             "int16": sorted(n for n, t in graph.tensors.items() if _is_int16(t)),

@@ -170,3 +170,15 @@ def test_a_missing_file(tmp_path):
 
 def test_decibels():
     assert decibels(1e-4) == pytest.approx(40) and decibels(0) == math.inf
+
+
+def test_an_override_is_said_in_the_report_as_it_stands_in_the_file(tmp_path: Path):
+    (tmp_path / "own.toml").write_text(
+        '[[layer]]\nmatch = "a*"\nobserver = "percentile:99.9"\nrange = [-1.0, 2]\n'
+        '[[layer]]\nmatch = "b"\nactivations = "int16"\nequalise = false\n'
+    )
+    said = [o.to_json() for o in load_overrides(tmp_path / "own.toml")]
+    assert said == [
+        {"match": "a*", "observer": "percentile:99.9", "range": [-1.0, 2.0]},
+        {"match": "b", "activations": "int16", "equalise": False},
+    ]

@@ -13,8 +13,15 @@ import pytest
 import torch
 from torch import nn
 
+from tests.tinyml.zoo.test_data import load_or_skip
 from tinyml.errors import DatasetError
+from tinyml.export import compile_model
+from tinyml.ir.tensor import DType
+from tinyml.source import open_source
+from tinyml.targets import load_target
+from tinyml.zoo import get_model
 from tinyml.zoo.data import Dataset
+from tinyml.zoo.images import ImageModel
 from tinyml.zoo.train import Recipe, accuracy, augment, load_weights, save_weights, train
 
 RECIPE = Recipe(epochs=3, batch=32, rate=2e-2)
@@ -221,3 +228,25 @@ def test_augmentation_turns_by_at_most_the_angle():
     assert 0.9 * only.rotate < float(angle.max()) <= only.rotate + 0.5
     # A rotation keeps the distance from the middle.
     assert torch.allclose(place.norm(dim=1), torch.tensor(10.0), atol=0.3)
+
+
+@pytest.mark.long
+def test_shipped_weights_are_tuned_under_rounding_and_the_file_exports(tmp_path: Path):
+    model = replace(get_model("tinynet-mnist"), dataset="mnist-5k")
+    load_or_skip("mnist-5k")
+    assert isinstance(model, ImageModel)
+    seen: list[int] = []
+    facts = model.train_qat(tmp_path, lambda step, steps, loss: seen.append(step), 1)
+    assert seen == list(range(1, 47))
+    assert facts["test_accuracy"] >= facts["rounded_accuracy_before"] - 0.005
+    source = open_source(str(tmp_path / "tinynet-mnist-qat.onnx"), None)
+    graph = compile_model(source, load_target("host"), None).graph
+    assert all(graph.out(n).dtype is DType.INT8 for n in graph.nodes)
+    assert not list(tmp_path.glob("*.checkpoint*"))
+
+
+def test_a_model_without_weights_has_nothing_to_tune(tmp_path: Path):
+    model = get_model("tinynet-a")
+    assert isinstance(model, ImageModel)
+    with pytest.raises(DatasetError, match="no shipped weights"):
+        model.train_qat(tmp_path, lambda step, steps, loss: None)
