@@ -235,6 +235,8 @@ def export(
         if dry_run:
             few = samples.take(16) if samples else None
             made = compile_model(source, board, few, options, progress, code)
+            if held_out is not None:
+                held_out.columns(made.float_graph or made.graph)
             learner = None if asked is None else make_learner_of(made, asked, few, board)
         else:
             made_report = run_export(

@@ -12,7 +12,8 @@ import numpy as np
 
 from tinyml.errors import CalibrationError
 from tinyml.ir.graph import Graph
-from tinyml.ir.tensor import Array, Tensor
+from tinyml.ir.random_feed import id_count
+from tinyml.ir.tensor import Array, DType, Tensor
 
 LABELS = "y"
 _SERIES_HINT = (
@@ -108,6 +109,7 @@ class Samples:
                     f"sample {bad[0]} of '{name}' in {self.source} has NaN or infinite values",
                     f"{len(bad)} of {len(array)} samples are affected; clean the data.",
                 )
+            _check_ids(graph, tensor, array, self.source)
         return columns
 
     def check_targets(self, graph: Graph) -> None:
@@ -201,6 +203,23 @@ def _integers(tensor: Tensor, values: Array) -> Array:
     return tensor.quant.quantise(values, tensor.dtype)
 
 
+def _check_ids(graph: Graph, tensor: Tensor, array: Array, source: str) -> None:
+    """Raises CalibrationError where an id names no row of the tables that it looks up: C reads
+    whatever lies there."""
+    tables = [graph.ins(n) for n in graph.consumers(tensor.name) if n.op.kind == "gather"]
+    if tensor.dtype is not DType.INT32 or not tables:
+        return
+    count = min(ins[0].shape[0] for ins in tables)
+    wrong = (array != np.rint(array)) | (array < 0) | (array >= count)
+    if wrong.any():
+        sample = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))[0]
+        raise CalibrationError(
+            f"sample {sample} of '{tensor.name}' in {source} holds {array[wrong][0]:g}; ids are "
+            f"integers from 0 to {count - 1}",
+            "Make ids with the tokenizer that belongs to the model.",
+        )
+
+
 def integer_feeds(graph: Graph, samples: Samples) -> list[dict[str, Array]]:
     """Samples for a model that came as int8: int8 arrays as they are, others quantised."""
     feeds = samples.fit(graph)
@@ -219,6 +238,10 @@ def random_samples(graph: Graph, count: int) -> Samples:
         info = np.iinfo(tensor.dtype.numpy)
         layout = graph.source_layout.get(name)
         shape = tensor.shape if layout is None else _undo(tensor.shape, layout)
+        if tensor.quant is None and tensor.dtype is DType.INT32:
+            tokens = rng.integers(0, id_count(graph, tensor), (count, *shape[1:]))
+            inputs[name] = tokens.astype(np.int32)
+            continue
         drawn = rng.integers(info.min, info.max + 1, (count, *shape[1:]))
         zero = tensor.quant.z if tensor.quant is not None else 0
         for index, value in enumerate((info.min, info.max, zero)):

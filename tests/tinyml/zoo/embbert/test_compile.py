@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyml.errors import ImportModelError
+from tinyml.errors import CalibrationError, ImportModelError
 from tinyml.export import compile_model, write_c_folder
 from tinyml.importers.onnx import import_onnx
 from tinyml.importers.pytorch import module_to_onnx
@@ -17,7 +17,7 @@ from tinyml.importers.tflite import import_tflite
 from tinyml.ir import DType
 from tinyml.ops import Attention, Norm, SequenceConv
 from tinyml.passes import c_passes, run_passes
-from tinyml.samples import Samples, quantised_feeds
+from tinyml.samples import Samples, quantised_feeds, random_samples
 from tinyml.source import Source
 from tinyml.targets import load_target
 from tinyml.verify import reference_outputs, verify_c, verify_interpreters
@@ -97,6 +97,22 @@ def test_padding_changes_no_integer(source: Source):
     changed.tensors[table] = graph.tensors[table].with_data(data, graph.tensors[table].quant)
     found = reference_outputs(changed, [{graph.inputs[0]: ids}])[0][0]
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("wrong", [SMALL.vocabulary, -1, 7.5])
+def test_ids_outside_the_table_are_refused(source: Source, wrong: float):
+    ids = texts(3, LENGTH, SMALL.vocabulary).astype(np.float32)
+    ids[1, 0] = wrong
+    with pytest.raises(CalibrationError, match=f"sample 1 .* holds {wrong:g}; ids are integers"):
+        compile_model(source, load_target("host"), Samples("mine", {"": ids}))
+
+
+def test_random_ids_are_in_the_table(source: Source):
+    """What an int8 model without samples is verified on."""
+    made = compile_model(
+        source, load_target("host"), Samples("", {"": texts(2, LENGTH, SMALL.vocabulary)})
+    )
+    random_samples(made.graph, 4).columns(made.graph)
 
 
 def test_other_masks_are_refused():
