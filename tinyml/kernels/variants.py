@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -117,7 +118,7 @@ class DspConv(Variant):
     def scratch(self, layer: Layer) -> int:
         taps = _up(layer.rows.shape[1], 4)
         widened = 4 * 2 * taps
-        return widened + (taps if self._channels(layer) % 4 else 0)
+        return widened + (4 * taps if self._channels(layer) % 4 else 0)
 
     def in_place(self, layer: Layer) -> bool:
         return layer.is_pointwise and layer.outputs <= self._channels(layer)
@@ -255,6 +256,34 @@ class DspColumn(Variant):
     def parts(self, layer: Layer) -> Sequence[Array]:
         quads = layer.rows.reshape(-1, 4, layer.rows.shape[1]).transpose(0, 2, 1)
         return [requantisation_groups(layer, 4), quads.astype(np.int8)]
+
+
+class DspOneChannel(DspDepthwise):
+    """A convolution of one input channel is a depthwise convolution."""
+
+    kind = CONV
+
+    def applies(self, layer: Layer) -> bool:
+        return layer.shape["input_c"] == 1 and super().applies(self._depthwise(layer))
+
+    def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
+        return super().shape(self._depthwise(layer))
+
+    def scratch(self, layer: Layer) -> int:
+        return super().scratch(self._depthwise(layer))
+
+    def in_place(self, layer: Layer) -> bool:
+        return False
+
+    def parts(self, layer: Layer) -> Sequence[Array]:
+        return super().parts(self._depthwise(layer))
+
+    @staticmethod
+    def _depthwise(layer: Layer) -> Layer:
+        if layer.kind == DEPTHWISE:
+            return layer
+        weights = np.moveaxis(layer.weights[..., 0], 0, 2)
+        return replace(layer, kind=DEPTHWISE, weights=weights)
 
 
 class MveConv(Variant):
@@ -423,6 +452,7 @@ VARIANTS: tuple[Variant, ...] = (
     MveDepthwise(),
     MveConv(),
     MveRows(),
+    DspOneChannel(),
     DspRows(),
     DspConv(),
     DspDepthwise(),

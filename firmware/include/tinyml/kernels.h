@@ -115,8 +115,8 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
  *   data     the header above, then weights interleaved for the core, with biases that hold the
  *            input zero point, multipliers and right shifts: tinyml/kernels/pack.py.
  *   scratch  4-byte aligned memory that holds nothing before or after. Bytes: conv2d 8 * taps,
- *            where taps = kernel_h * kernel_w * input_c rounded up to 4, and taps more where
- *            input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where they
+ *            where taps = kernel_h * kernel_w * input_c rounded up to 4, and 4 * taps more
+ *            where input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where they
  *            are no multiple of 8, else none.
  * A 1x1 convolution of stride 1 may run in place where output_c <= input_c. */
 void tml_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,

@@ -12,7 +12,7 @@ typedef struct {
     const pair_requantisation_t *channels;
     const int8_t *weights;
     int16_t *columns; /* TILE pixels, as block_dsp.h wants them */
-    int8_t *raw;      /* one pixel's inputs in order, where runs are not whole words */
+    int8_t *raw;      /* their inputs in order, where runs are not whole words */
     int32_t taps;     /* a multiple of 4 */
 } conv_t;
 
@@ -154,28 +154,40 @@ static void gather_words(const conv_t *conv, const int8_t *input, int16_t *colum
     }
 }
 
-/* The same byte by byte. */
-static void gather_bytes(const conv_t *conv, const int8_t *input, int16_t *column,
+static int8_t *copy_run(int8_t *to, const int8_t *from, int32_t count) {
+    for (; count >= 4; count -= 4, from += 4, to += 4) store_word(to, load_word(from));
+    for (; count > 0; --count) *to++ = *from++;
+    return to;
+}
+
+static int8_t *fill_run(int8_t *to, int8_t value, int32_t count) {
+    for (; count > 0; --count) *to++ = value;
+    return to;
+}
+
+/* The same for runs of any length, as bytes. */
+static void gather_bytes(const conv_t *conv, const int8_t *input, int8_t *raw,
                          const window_span_t *v, const window_span_t *h) {
     const tml_window_t *shape = conv->shape;
-    const int32_t channels = shape->input_c;
+    const int32_t channels = shape->input_c, taps = h->end - h->begin;
+    const int32_t step = shape->dilation_w * channels;
+    const int32_t run = shape->dilation_w == 1 ? taps * channels : channels;
     const int8_t zero = (int8_t)conv->header->input_zero_point;
-    int8_t *to = conv->raw;
+    int8_t *to = raw;
     for (int32_t i = 0; i < shape->kernel_h; ++i) {
-        const int inside = i >= v->begin && i < v->end;
-        const int8_t *row =
-            window_input_row(shape, input, inside ? v->origin + i * shape->dilation_h : 0);
-        for (int32_t j = 0; j < shape->kernel_w; ++j) {
-            if (inside && j >= h->begin && j < h->end) {
-                const int8_t *from = row + (h->origin + j * shape->dilation_w) * channels;
-                for (int32_t k = 0; k < channels; ++k) *to++ = from[k];
-            } else {
-                for (int32_t k = 0; k < channels; ++k) *to++ = zero;
-            }
+        if (i < v->begin || i >= v->end || taps <= 0) {
+            to = fill_run(to, zero, shape->kernel_w * channels);
+            continue;
         }
+        const int8_t *from = window_input_row(shape, input, v->origin + i * shape->dilation_h) +
+                             h->origin * channels + h->begin * step;
+        to = fill_run(to, zero, h->begin * channels);
+        for (int32_t left = taps * channels; left > 0; left -= run, from += step) {
+            to = copy_run(to, from, run);
+        }
+        to = fill_run(to, zero, (shape->kernel_w - h->end) * channels);
     }
-    while (to != conv->raw + conv->taps) *to++ = 0; /* the weights there are zero */
-    widen_one(column, conv->raw, conv->taps);
+    fill_run(to, 0, (int32_t)(raw + conv->taps - to)); /* the weights there are zero */
 }
 
 static void windows(const conv_t *conv, const int8_t *input, int8_t *output, int32_t y_begin,
@@ -190,18 +202,21 @@ static void windows(const conv_t *conv, const int8_t *input, int8_t *output, int
         for (int32_t x = 0; x < shape->output_w; ++x, to += shape->output_c) {
             const window_span_t h = window_span(x, shape->stride_w, shape->pad_left,
                                                 shape->dilation_w, shape->kernel_w, shape->input_w);
-            int16_t *column = conv->columns + 2 * waiting;
             if (conv->raw) {
-                gather_bytes(conv, input, column, &v, &h);
+                gather_bytes(conv, input, conv->raw + waiting * conv->taps, &v, &h);
             } else {
-                gather_words(conv, input, column, &v, &h);
+                gather_words(conv, input, conv->columns + 2 * waiting, &v, &h);
             }
             outputs[waiting++] = to;
             if (waiting == TILE) {
+                if (conv->raw) widen_four(conv->columns, conv->raw, conv->taps);
                 four_pixels(conv, outputs);
                 waiting = 0;
             }
         }
+    }
+    for (int32_t p = 0; conv->raw && p < waiting; ++p) {
+        widen_one(conv->columns + 2 * p, conv->raw + p * conv->taps, conv->taps);
     }
     if (waiting) some_pixels(conv, outputs, waiting);
 }
