@@ -66,6 +66,13 @@ static inline pair_t add_odd_bytes(pair_t sum, int32_t four) {
     return result;
 }
 
+/* a - b, pairs. */
+static inline pair_t subtract_pairs(pair_t a, pair_t b) {
+    pair_t result;
+    __asm("ssub16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
 /* The larger of each of four bytes. */
 static inline int32_t larger_bytes(int32_t a, int32_t b) {
     int32_t result;
@@ -119,6 +126,12 @@ static inline int32_t multiply_high_high(pair_t a, pair_t b, int32_t sum) {
     int32_t result;
     __asm("smlatt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
     return result;
+}
+
+/* The same in 64 bits. */
+static inline int64_t dual_multiply_long(pair_t a, pair_t b, int64_t sum) {
+    __asm("smlald %Q0, %R0, %1, %2" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
 }
 
 /* sum + a.low * b.high */

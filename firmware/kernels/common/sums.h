@@ -38,7 +38,7 @@ static inline void add_fours(const int8_t *in, uint32_t step, uint32_t count, in
 }
 
 /* The sum of `count` neighbouring bytes. */
-static inline int32_t sum_of_bytes(const int8_t *in, uint32_t count) {
+static __attribute__((noinline, unused)) int32_t sum_of_bytes(const int8_t *in, uint32_t count) {
     int32_t sums[4] = {0, 0, 0, 0};
     add_fours(in, 4, count / 4, sums);
     int32_t sum = sums[0] + sums[1] + sums[2] + sums[3];

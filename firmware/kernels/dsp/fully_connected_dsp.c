@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "bytes.h"
 #include "clamp.h"
 #include "requantise.h"
 
@@ -75,6 +76,13 @@ const int8_t *tml_dsp_dot_4x1(const int8_t *weights, const int8_t *input, const 
 
 #endif
 
+static inline int8_t finished(const quad_requantisation_t *channels, int32_t c, int32_t sum,
+                              int32_t twice_zero_plus_1) {
+    const int32_t shift = channels->shift[c];
+    return (int8_t)requantised(sum, channels->multiplier[c], shift,
+                               rounding_constant(twice_zero_plus_1, shift));
+}
+
 void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *data,
                                 const int8_t *input, int8_t *output, void *scratch) {
     const tml_matmul_data_t *header = (const tml_matmul_data_t *)data;
@@ -86,7 +94,8 @@ void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *
         const int8_t *row = input;
         if (length != shape->inputs) {
             int8_t *copy = (int8_t *)scratch;
-            for (int32_t i = 0; i < length; ++i) copy[i] = i < shape->inputs ? input[i] : 0;
+            copy_bytes(copy, input, shape->inputs);
+            for (int32_t i = shape->inputs; i < length; ++i) copy[i] = 0;
             row = copy;
         }
         const quad_requantisation_t *channels = first;
@@ -95,11 +104,15 @@ void tml_fully_connected_s8_dsp(const tml_fully_connected_t *shape, const void *
             int32_t sums[4] = {channels->bias[0], channels->bias[1], channels->bias[2],
                                channels->bias[3]};
             weights = tml_dsp_dot_4x1(weights, row, row + length, sums);
-            for (int32_t c = 0; c < 4 && c < left; ++c) {
-                const int32_t shift = channels->shift[c];
-                *output++ = (int8_t)requantised(sums[c], channels->multiplier[c], shift,
-                                                rounding_constant(zero, shift));
+            if (left >= 4) {
+                output[0] = finished(channels, 0, sums[0], zero);
+                output[1] = finished(channels, 1, sums[1], zero);
+                output[2] = finished(channels, 2, sums[2], zero);
+                output[3] = finished(channels, 3, sums[3], zero);
+                output += 4;
+                continue;
             }
+            for (int32_t c = 0; c < left; ++c) *output++ = finished(channels, c, sums[c], zero);
         }
     }
     if (low == INT8_MIN && high == INT8_MAX) return;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "dot.h"
 #include "matmul.h"
 #include "matmul_s16.h"
 #include "window.h"
@@ -6,14 +7,18 @@
 /* The sum of one window over one output channel's weights. */
 static inline int64_t window_sum(const tml_window_t *s, const int16_t *input, const int8_t *weights,
                                  window_span_t rows, window_span_t cols) {
+    const int32_t channels = s->input_c, taps = cols.end - cols.begin;
+    /* Without dilation the taps of a row are neighbours. */
+    const int32_t run = s->dilation_w == 1 ? taps * channels : channels;
+    const int32_t step = s->dilation_w * channels;
     int64_t sum = 0;
     for (int32_t i = rows.begin; i < rows.end; ++i) {
         const int32_t y = rows.origin + i * s->dilation_h;
-        for (int32_t j = cols.begin; j < cols.end; ++j) {
-            const int32_t x = cols.origin + j * s->dilation_w;
-            const int16_t *in = input + ((size_t)y * s->input_w + (size_t)x) * s->input_c;
-            const int8_t *w = weights + ((size_t)i * s->kernel_w + (size_t)j) * s->input_c;
-            for (int32_t c = 0; c < s->input_c; ++c) sum += in[c] * w[c];
+        const int16_t *in =
+            input + (y * s->input_w + cols.origin + cols.begin * s->dilation_w) * channels;
+        const int8_t *w = weights + (i * s->kernel_w + cols.begin) * channels;
+        for (int32_t left = taps * channels; left > 0; left -= run, in += step, w += run) {
+            sum += dot_s16_s8(in, w, run);
         }
     }
     return sum;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "dot.h"
 #include "lookup.h"
 #include "tinyml/fixedpoint.h"
 #include "tinyml/kernels.h"
@@ -21,16 +22,11 @@ static inline uint32_t padded(uint32_t bytes) {
     return (bytes + 3u) & ~3u;
 }
 
-/* The argument of a gate's function, Q3.12. */
-static int32_t argument(const gate_t *gate, const tml_lstm_t *shape, uint32_t unit,
-                        const int8_t *input, const int8_t *hidden) {
-    const int8_t *w = gate->weights + unit * shape->inputs;
-    int32_t sum = gate->bias[unit];
-    for (uint32_t i = 0; i < shape->inputs; ++i) sum += w[i] * input[i];
-    const int8_t *v = gate->recurrent + unit * shape->units;
-    int32_t back = gate->recurrent_bias[unit];
-    for (uint32_t i = 0; i < shape->units; ++i) back += v[i] * hidden[i];
+/* The argument of a gate's function, Q3.12, from the sums over input and hidden state. */
+static int32_t argument(const gate_t *gate, uint32_t unit, int32_t sum, int32_t back) {
     const scales_t *s = &gate->scales;
+    sum += gate->bias[unit];
+    back += gate->recurrent_bias[unit];
     return saturated(saturated(tml_requantise(sum, s->input_multiplier, s->input_shift)) +
                      saturated(tml_requantise(back, s->recurrent_multiplier, s->recurrent_shift)));
 }
@@ -53,11 +49,16 @@ void tml_lstm_s8(const tml_lstm_t *shape, const void *data, const void *sigmoid,
         gates[g].recurrent = gates[g].weights + padded(units * shape->inputs);
         part = gates[g].recurrent + padded(units * units);
     }
+    /* All gates are laid out alike. */
+    const int32_t step = (int32_t)(gates[1].weights - gates[0].weights);
     for (uint32_t t = 0; t < shape->steps; ++t, input += shape->inputs, output += units) {
         for (uint32_t u = 0; u < units; ++u) {
-            int32_t value[4];
+            int32_t value[4], sums[4], backs[4];
+            dot_4_s8(gates[0].weights + u * shape->inputs, step, input, (int32_t)shape->inputs,
+                     sums);
+            dot_4_s8(gates[0].recurrent + u * units, step, hidden, (int32_t)units, backs);
             for (int g = 0; g < 4; ++g) {
-                const int32_t position = 3 * argument(&gates[g], shape, u, input, hidden);
+                const int32_t position = 3 * argument(&gates[g], u, sums[g], backs[g]);
                 value[g] = g == 2 ? lookup_tanh(position, table) : lookup_sigmoid(position, table);
             }
             const int32_t kept =
