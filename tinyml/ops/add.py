@@ -13,7 +13,7 @@ from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import Int64, quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.kernels import add_record
-from tinyml.ops.binary import Arithmetic, has_fast_kernel
+from tinyml.ops.binary import Arithmetic, has_fast_kernel, repeats
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -96,14 +96,19 @@ class Add(AddSub):
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
         record = None
-        if has_fast_kernel(c, ins, out):
+        large, small = sorted(ins, key=lambda t: t.elements, reverse=True)
+        if has_fast_kernel(c, [large], out) and repeats(small, out):
             _, of_fine, of_out = self.multipliers([wide, fine], out)
             bounds = self.activation.bounds(out.q, out.dtype)
             record = add_record((wide.q.z, fine.q.z, out.q.z), of_fine, of_out, bounds)
         if record is None:
             super().to_c(c, ins, out)
             return
-        shape = c.shape("tml_elements_t", {"count": out.elements})
+        period = small.elements
+        fields = {"repeats": out.elements // period, "period": period}
+        fields["wide_step"] = 0 if wide.elements < out.elements else period
+        fields["fine_step"] = 0 if fine.elements < out.elements else period
+        shape = c.shape("tml_add_dsp_t", fields)
         c.call("tml_add_s8_dsp", shape, c.record(record), c.read(wide), c.read(fine), c.write(out))
 
 

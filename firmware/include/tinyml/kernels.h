@@ -116,9 +116,9 @@ void tml_fully_connected_s8(const tml_fully_connected_t *shape, const void *data
  *            input zero point, multipliers and right shifts: tinyml/kernels/pack.py.
  *   scratch  4-byte aligned memory that holds nothing before or after. Bytes: conv2d 8 * taps,
  *            where taps = kernel_h * kernel_w * input_c rounded up to 4, and 4 * taps more
- *            where input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where they
- *            are no multiple of 8, else none.
- * A 1x1 convolution of stride 1 may run in place where output_c <= input_c. */
+ *            where input_c is no multiple of 4; fully_connected the inputs rounded up to 8 where
+ * they are no multiple of 8, else none. A 1x1 convolution of stride 1 may run in place where
+ * output_c <= input_c. */
 void tml_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
                        int8_t *output, int32_t y_begin, int32_t y_end, void *scratch);
 void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, const int8_t *input,
@@ -283,12 +283,14 @@ void tml_squared_difference_s8(const tml_broadcast_t *shape, const void *data, c
 void tml_squared_difference_s16(const tml_broadcast_t *shape, const void *data, const int16_t *a,
                                 const int16_t *b, int16_t *output);
 
-/* The same for inputs of one shape on cores with dual 16-bit multiplications; see
- * dsp/requantise.h for the shifts, to the right, and constants. Of an addition `wide` is the input
- * with the larger scale: alignment only shifts it, by 19. */
+/* The same on cores with dual 16-bit multiplications, for inputs of one shape, or of which one is
+ * repeated over the other; see common/requantise.h for the shifts, to the right, and constants. Of
+ * an addition `wide` is the input with the larger scale: alignment only shifts it, by 19. The
+ * output has `repeats` * `period` elements; the steps are `period`, or 0 of the input that
+ * repeats. */
 typedef struct {
-    uint32_t count;
-} tml_elements_t;
+    uint32_t repeats, period, wide_step, fine_step;
+} tml_add_dsp_t;
 
 typedef struct {
     int32_t wide_offset; /* -zero point << 19 */
@@ -310,7 +312,7 @@ typedef struct {
     uint32_t repeats, period;
 } tml_repeated_t;
 
-void tml_add_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *wide,
+void tml_add_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
                     const int8_t *fine, int8_t *output);
 void tml_mul_s8_dsp(const tml_repeated_t *shape, const void *data, const int8_t *a, const int8_t *b,
                     int8_t *output);

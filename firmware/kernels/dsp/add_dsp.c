@@ -62,10 +62,16 @@ void tml_dsp_add(const int8_t *wide, const int8_t *fine, int8_t *output, uint32_
 
 #endif
 
-void tml_add_s8_dsp(const tml_elements_t *shape, const void *data, const int8_t *wide,
+void tml_add_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
                     const int8_t *fine, int8_t *output) {
     const tml_add_dsp_data_t *d = (const tml_add_dsp_data_t *)data;
-    tml_dsp_add(wide, fine, output, shape->count, d);
+    const tml_add_dsp_t s = *shape; /* a copy: bytes may alias anything */
+    int8_t *to = output;
+    for (uint32_t r = 0; r < s.repeats; ++r, to += s.period) {
+        tml_dsp_add(wide, fine, to, s.period, d);
+        wide += s.wide_step;
+        fine += s.fine_step;
+    }
     if (d->output_min == INT8_MIN && d->output_max == INT8_MAX) return;
-    clamp_bytes(output, (int32_t)shape->count, d->output_min, d->output_max);
+    clamp_bytes(output, (int32_t)(s.repeats * s.period), d->output_min, d->output_max);
 }

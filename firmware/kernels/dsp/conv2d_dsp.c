@@ -119,7 +119,8 @@ static void pointwise(const conv_t *conv, const int8_t *input, int8_t *output, i
     }
 }
 
-static int16_t *widen_value(int16_t *column, int8_t value, int32_t length) {
+static __attribute__((noinline)) int16_t *widen_value(int16_t *column, int8_t value,
+                                                      int32_t length) {
     const pair_t both = low_halves(value, value);
     for (; length > 0; length -= 4, column += 4 * TILE) {
         store_word(column, both);
@@ -129,8 +130,9 @@ static int16_t *widen_value(int16_t *column, int8_t value, int32_t length) {
 }
 
 /* The window's inputs in the filter's order, padding as the zero point; runs in whole words. */
-static void gather_words(const conv_t *conv, const int8_t *input, int16_t *column,
-                         const window_span_t *v, const window_span_t *h) {
+static __attribute__((noinline)) void gather_words(const conv_t *conv, const int8_t *input,
+                                                   int16_t *column, const window_span_t *v,
+                                                   const window_span_t *h) {
     const tml_window_t *shape = conv->shape;
     const int32_t channels = shape->input_c;
     const int8_t zero = (int8_t)conv->header->input_zero_point;
@@ -166,8 +168,9 @@ static int8_t *fill_run(int8_t *to, int8_t value, int32_t count) {
 }
 
 /* The same for runs of any length, as bytes. */
-static void gather_bytes(const conv_t *conv, const int8_t *input, int8_t *raw,
-                         const window_span_t *v, const window_span_t *h) {
+static __attribute__((noinline)) void gather_bytes(const conv_t *conv, const int8_t *input,
+                                                   int8_t *raw, const window_span_t *v,
+                                                   const window_span_t *h) {
     const tml_window_t *shape = conv->shape;
     const int32_t channels = shape->input_c, taps = h->end - h->begin;
     const int32_t step = shape->dilation_w * channels;

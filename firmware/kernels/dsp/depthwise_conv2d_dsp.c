@@ -28,7 +28,8 @@ typedef struct {
     spread_t spread;
 } depthwise_t;
 
-static void fill_padding(const depthwise_t *d, int16_t *to, int32_t count) {
+static __attribute__((noinline)) void fill_padding(const depthwise_t *d, int16_t *to,
+                                                   int32_t count) {
     const pair_t zeros = even_bytes(d->spread.padding);
     for (; count >= 8; count -= 8, to += 8) {
         store_word(to, zeros);
