@@ -77,7 +77,7 @@ def float_accuracy(onnx: bytes, test: Samples, progress: Progress = silent) -> f
     runtime = OnnxRuntime(onnx)
     hits = 0
     for index in range(test.count):
-        outputs = runtime.run([a[index : index + 1] for a in test.inputs.values()])
+        outputs = runtime.run_samples([a[index : index + 1] for a in test.inputs.values()])
         hits += int(np.argmax(outputs[0]) == test.labels[index])
         advance()
     return hits / test.count

@@ -128,6 +128,12 @@ class OnnxRuntime:
         except Exception as error:
             raise TinymlError(f"onnxruntime refuses the model: {error}") from None
         self._inputs = [i.name for i in self._session.get_inputs()]
+        self._takes_ids = [i.type == "tensor(int32)" for i in self._session.get_inputs()]
+
+    def run_samples(self, values: Sequence[Array]) -> list[Array]:
+        """`run` on samples as files hold them: ids may be stored as reals."""
+        pairs = zip(values, self._takes_ids, strict=True)
+        return self.run([v.astype(np.int32) if ids else v for v, ids in pairs])
 
     def run(self, values: Sequence[Array]) -> list[Array]:
         """The outputs for inputs in the model's own order and layout."""

@@ -15,6 +15,7 @@ from tinyml.importers.onnx import import_onnx
 from tinyml.importers.pytorch import module_to_onnx
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir import DType
+from tinyml.measure import float_accuracy
 from tinyml.ops import Attention, Norm, SequenceConv
 from tinyml.passes import c_passes, run_passes
 from tinyml.samples import Samples, quantised_feeds, random_samples
@@ -105,6 +106,12 @@ def test_ids_outside_the_table_are_refused(source: Source, wrong: float):
     ids[1, 0] = wrong
     with pytest.raises(CalibrationError, match=f"sample 1 .* holds {wrong:g}; ids are integers"):
         compile_model(source, load_target("host"), Samples("mine", {"": ids}))
+
+
+def test_the_float_model_takes_ids_from_a_users_file(source: Source):
+    ids = texts(6, LENGTH, SMALL.vocabulary).astype(np.float32)
+    labels = np.zeros(6, np.int64)
+    assert 0 <= float_accuracy(source.onnx, Samples("mine.npz", {"": ids}, labels)) <= 1
 
 
 def test_random_ids_are_in_the_table(source: Source):
