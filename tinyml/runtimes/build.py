@@ -127,7 +127,7 @@ def build_program(
             )
         )
     image, link_map = build_dir / f"{model}.elf", build_dir / f"{model}.map"
-    link = [compiler, *link_flags(target), *(str(o) for _, o in jobs), "-o", str(image)]
+    link = [compiler, *target.flags, *(str(o) for _, o in jobs), "-o", str(image)]
     link += ["-Wl,--gc-sections", f"-Wl,-Map={link_map}"]
     if not target.is_host:
         ports = root / "ports"
@@ -145,12 +145,6 @@ def build_program(
             "Use a smaller model or a target with more memory.",
         ) from None
     return Program(image, read_map(link_map, model))
-
-
-def link_flags(target: Target) -> list[str]:
-    """The compiler's flags for linking: GCC finds its own library for an architecture, but takes
-    that of another one where extensions are named."""
-    return [re.sub(r"^(-march=rv[a-z0-9]+)_z\w+$", r"\1", f) for f in target.flags]
 
 
 def port_sources(root: Path, target: Target) -> list[Path]:

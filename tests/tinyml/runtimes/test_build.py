@@ -10,7 +10,7 @@ import pytest
 
 from tests.firmware.hand_model import NAME, emulated, need, write_hand_model
 from tinyml.errors import TargetError, TinymlError, ToolMissingError
-from tinyml.runtimes.build import build_program, link_flags
+from tinyml.runtimes.build import build_program
 from tinyml.targets import load_target
 
 # Alignment between sections of different objects belongs to none of them.
@@ -80,7 +80,7 @@ def test_the_first_error_of_the_compiler_is_told(tmp_path):
 @emulated
 def test_the_compilers_library_is_of_the_targets_architecture(target):
     need(target)
-    asked = [target.compiler, *link_flags(target), "-print-libgcc-file-name"]
+    asked = [target.compiler, *target.flags, "-print-libgcc-file-name"]
     library = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     header = subprocess.run(
         [target.compiler.replace("gcc", "objdump"), "-f", library],
