@@ -15,6 +15,7 @@ from tinyml.importers.onnx import import_onnx
 from tinyml.importers.tflite import import_tflite, why_not_micro
 from tinyml.ir.graph import Graph
 from tinyml.passes import FLOAT_PASSES, run_passes
+from tinyml.quantize.quantizer import check_finite
 from tinyml.quantize.stated import quantise_stated, settle_grids, unstated
 from tinyml.samples import Samples, load_samples
 
@@ -120,7 +121,9 @@ def _onnx_source(spec: str, path: Path) -> Source:
     """A float model, or one whose QuantizeLinear operators state every grid."""
     data, name = _onnx_bytes(path), identifier(path.stem)
     if b"QuantizeLinear" in data:
-        graph = run_passes(import_onnx(data, name), FLOAT_PASSES)
+        imported = import_onnx(data, name)
+        check_finite(imported)
+        graph = run_passes(imported, FLOAT_PASSES)
         settle_grids(graph)
         if not unstated(graph):
             facts = {"file": path.name, "quantised by": "the file's QuantizeLinear operators"}

@@ -8,6 +8,7 @@ wrapped in two transposes here; the pass `cancel_transposes` removes them.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,18 @@ _INTEGER_INPUTS: dict[int, np.dtype[Any]] = {
 }
 
 
+# Operators whose results may be far larger than their inputs, by the values of these.
+_GROWING = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "Resize", "Upsample")
+
+
+def _elements(value: onnx.ValueInfoProto) -> int | None:
+    """The number of elements that shape inference found, None where it is open."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
+        return None
+    return math.prod(d.dim_value for d in kind.shape.dim)
+
+
 class Translation:
     """The state of one import: what the translators of `operators.py` work on.
 
@@ -172,6 +185,7 @@ class Translation:
         self._constants: dict[str, Array] = {
             i.name: numpy_helper.to_array(i) for i in model.graph.initializer
         }
+        self._sizes = {v.name: _elements(v) for v in model.graph.value_info}
         # The tensor that stands for an ONNX value.
         self._values: dict[str, str] = {}
         self._layer = ""
@@ -264,6 +278,8 @@ class Translation:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             self._fold_pair(node)
             return True
+        if not self._stays_small(node):
+            return False
         bare = helper.make_model(
             helper.make_graph(
                 [node],
@@ -292,6 +308,19 @@ class Translation:
             self._constants[output] = array
         self._remember(node)
         return True
+
+    def _stays_small(self, node: onnx.NodeProto) -> bool:
+        """Whether a node's result fits; a few bytes of a file can ask for any amount of memory.
+
+        Raises:
+            ImportModelError: it is known not to.
+        """
+        sizes = [self._sizes.get(o) for o in node.output if o]
+        if any(size is not None and size > _MAX_FOLDED_ELEMENTS for size in sizes):
+            raise ImportModelError(
+                f"constant '{node.output[0]}' has {max(s or 0 for s in sizes)} elements"
+            )
+        return node.op_type not in _GROWING or None not in sizes
 
     def _fold_pair(self, node: onnx.NodeProto) -> None:
         given = [self._constants[i] for i in node.input if i]

@@ -177,8 +177,8 @@ def _quantised(real: Array, quant: StoredQuantisation) -> Array:
     with np.errstate(all="ignore"):
         steps = real.astype(np.float32) / np.float32(quant.scale[0])
         rounded = np.trunc(steps + np.copysign(np.float32(0.5), steps))
-    # A float just below one half must not be lifted over it by the sum.
-    rounded = np.where(np.abs(steps - np.trunc(steps)) < 0.5, np.trunc(steps), rounded)
+        # A float just below one half must not be lifted over it by the sum.
+        rounded = np.where(np.abs(steps - np.trunc(steps)) < 0.5, np.trunc(steps), rounded)
     whole = np.nan_to_num(rounded.astype(np.float64), nan=0.0, posinf=1e9, neginf=-1e9)
     return np.asarray(np.clip(whole + zero, -128, 127), np.int8)
 
