@@ -22,22 +22,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import numpy as np
 from rich.progress import track
 
 from bench.unseen_models import UNSEEN, convert
-from tinyml.errors import TinymlError
+from tinyml.errors import TinymlError, VerificationError
 from tinyml.export import compile_model, write_c_folder
-from tinyml.measure import count_instructions
+from tinyml.ir.random_feed import random_feed
 from tinyml.runtimes.build import build_program
+from tinyml.runtimes.compiled import run_program
 from tinyml.runtimes.interpreters import TfliteMicro
-from tinyml.samples import random_samples
-from tinyml.series import c_integers
 from tinyml.source import Source, open_source
 from tinyml.targets import load_target
-from tinyml.verify import reference_outputs, verify_c, verify_file
+from tinyml.verify import reference_outputs, verify_file
 
 TARGETS = ("cortex-m4", "cortex-m55")
-SAMPLES = 3
+SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def measure(name: str, folder: Path) -> Row:
     source = open_source(str(path), None)
     graph = source.int8
     assert graph is not None and source.tflite is not None
-    samples = random_samples(graph, SAMPLES)
-    feeds = c_integers(graph, samples)
+    rng = np.random.default_rng(0)
+    feeds = [random_feed(graph, rng) for _ in range(SAMPLES)]
     expected = reference_outputs(graph, feeds)
     with captured():
         check = verify_file(graph, source.tflite, source.not_micro, feeds, expected, name=path.name)
@@ -122,14 +122,13 @@ def measure(name: str, folder: Path) -> Row:
         made = compile_model(source, target, None)
         place = folder / f"{name}-{target.name}"
         write_c_folder(made.c_model, graph.name, place / "c")
-        verify_c(made.c_graph, place / "c", target, feeds, expected, place / "check")
-        program = build_program(place / "c", graph.name, target, place / "size")
-        counted = count_instructions(
-            made.c_graph, place / "c", target, feeds[0], place / "count"
-        ).inference
+        program = build_program(place / "c", graph.name, target, place / "build")
+        ran = run_program(program, target, made.c_graph, feeds, count=True)
+        for seen, wanted in zip(ran.outputs, expected, strict=True):
+            if not all(np.array_equal(x, y) for x, y in zip(seen, wanted, strict=True)):
+                raise VerificationError(f"{name}: the C on {target.name} differs")
         memory = program.memory
-        assert counted is not None
-        found[target.name] = OnTarget(counted, memory.ram, memory.code, memory.weights)
+        found[target.name] = OnTarget(ran.instructions[0], memory.ram, memory.code, memory.weights)
     judge = "TFLite-Micro" if check.runtime.startswith("TFLite-Micro") else "LiteRT"
     arena = micro_arena(source) if judge == "TFLite-Micro" else None
     return Row(name, judge, macs, arena, found)
@@ -186,7 +185,7 @@ def main() -> None:
                 rows.append(measure(name, Path(folder)))
             except TinymlError as error:
                 refused[name] = error.message.partition(": ")[2] or error.message
-    asked.out.with_suffix(".md").write_text(table(rows, refused), encoding="utf-8")
+            asked.out.with_suffix(".md").write_text(table(rows, refused), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -79,8 +79,11 @@ def open_export(folder: Path) -> Export:
     graph = import_tflite(folder / "model.tflite", name)
     with np.load(folder / "samples.npz", allow_pickle=False) as stored:
         columns = {n: stored[n] for n in graph.inputs}
-    count = len(next(iter(columns.values())))
-    c_feeds: list[Feed] = [{n: a[i : i + 1] for n, a in columns.items()} for i in range(count)]
+    batch = {n: graph.tensors[n].shape[0] for n in columns}
+    count = min(len(a) // batch[n] for n, a in columns.items())
+    c_feeds: list[Feed] = [
+        {n: a[i * batch[n] : (i + 1) * batch[n]] for n, a in columns.items()} for i in range(count)
+    ]
     if report.get("scaling") is not None:
         graph.scaling = scaling_from_json(report["scaling"])
     asked = report["model"].get("code", {})

@@ -79,7 +79,9 @@ class Samples:
             feed = {}
             for name, array in columns.items():
                 layout = graph.source_layout.get(name)
-                one = array[index : index + 1]
+                # A run of several samples takes the next ones too, and the first after the last.
+                batch = graph.tensors[name].shape[0]
+                one = array.take(range(index, index + batch), axis=0, mode="wrap")
                 feed[name] = np.ascontiguousarray(one if layout is None else one.transpose(layout))
             feeds.append(feed)
         return feeds

@@ -89,7 +89,15 @@ def _shape(
     if kind in _SPREADING:
         return tuple(int(d) for d in np.broadcast_shapes(*shapes))
     if kind in _WINDOWED:
+        same = operator.options.integer("Padding") == 0
+        strides = [operator.options.integer(f"Stride{side}") for side in "HW"]
+        if same and min(strides) > 0:
+            return (x[0], *(-(-d // s) for d, s in zip(x[1:3], strides, strict=True)), declared[3])
         return (x[0], *declared[1:])
+    if kind == "CONCATENATION":
+        axis = operator.options.integer("Axis")
+        axis += len(x) if axis < 0 else 0
+        return tuple(sum(s[a] for s in shapes) if a == axis else d for a, d in enumerate(x))
     if kind == "FULLY_CONNECTED" and len(shapes[1]) == 2:
         outputs, inputs = shapes[1]
         kept = len(declared) == len(x) and x[-1] == inputs
@@ -100,6 +108,8 @@ def _shape(
         wanted = [int(d) for d in second.ravel()]
         known = math.prod(d for d in wanted if d != -1)
         return tuple(math.prod(x) // max(known, 1) if d == -1 else d for d in wanted)
+    if kind == "TILE":
+        return tuple(d * int(n) for d, n in zip(x, second.ravel(), strict=True))
     if kind == "TRANSPOSE":
         return tuple(x[int(a)] for a in second.ravel())
     if kind == "EXPAND_DIMS" and second.size == 1:

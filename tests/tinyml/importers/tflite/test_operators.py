@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -470,3 +471,9 @@ def test_buffers_behind_the_flatbuffer_are_read():
     for name in graph.tensors:
         if graph.tensors[name].is_constant:
             np.testing.assert_array_equal(again.tensors[name].values, graph.tensors[name].values)
+
+
+def test_the_page_lists_what_is_supported():
+    page = (Path(__file__).parents[4] / "docs" / "formats.md").read_text(encoding="utf-8")
+    listed = page.partition("Operators: ")[2].partition(".\n")[0]
+    assert tuple(listed.replace("\n", " ").split(", ")) == SUPPORTED
