@@ -210,8 +210,6 @@ def verify_file(
             TfliteMicro(tflite, graph).run(feeds[0])
         except TinymlError:
             not_micro = "it lacks an operator of the file"
-        except ValueError:
-            pass  # a float input, which the comparison gives as such
     if not not_micro:
         return verify_tflite_micro(graph, tflite, feeds, expected, progress, name)
     label = f"LiteRT on {name} (no TFLite-Micro: {not_micro})"

@@ -48,7 +48,8 @@ class TfliteMicro:
     def __init__(self, model: bytes, graph: Graph) -> None:
         from tflite_micro.python.tflite_micro import runtime
 
-        self._inputs, self._outputs = list(graph.inputs), len(graph.outputs)
+        self._inputs, self._outputs = list(graph.inputs), list(graph.outputs)
+        self._tensors = {n: graph.tensors.get(n) for n in (*graph.inputs, *graph.outputs)}
         try:
             # Its default arena is a multiple of the file, too small for large activations.
             arena = (
@@ -61,14 +62,24 @@ class TfliteMicro:
             raise TinymlError(f"TFLite-Micro refuses the model: {error}") from None
 
     def run(self, feed: Feed) -> list[Array]:
-        """The outputs of one sample."""
+        """The outputs of one sample as the graph's integers, also where the file has floats."""
         for index, name in enumerate(self._inputs):
-            self._interpreter.set_input(feed[name], index)
+            value, tensor = feed[name], self._tensors[name]
+            real = self._interpreter.get_input_details(index)["dtype"] is np.float32
+            if real and tensor is not None and tensor.quant is not None:
+                value = tensor.quant.dequantise(value)
+            self._interpreter.set_input(value, index)
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise TinymlError(f"TFLite-Micro cannot run the model: {error}") from None
-        return [np.array(self._interpreter.get_output(i)) for i in range(self._outputs)]
+        return [self._integers(i, name) for i, name in enumerate(self._outputs)]
+
+    def _integers(self, index: int, name: str) -> Array:
+        value, tensor = np.array(self._interpreter.get_output(index)), self._tensors[name]
+        if value.dtype != np.float32 or tensor is None or tensor.quant is None:
+            return value
+        return tensor.quant.quantise(value, tensor.dtype)
 
 
 class LiteRt:
