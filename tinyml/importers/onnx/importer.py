@@ -166,7 +166,7 @@ def _elements(value: onnx.ValueInfoProto) -> int | None:
     kind = value.type.tensor_type
     if not kind.HasField("shape") or not all(d.HasField("dim_value") for d in kind.shape.dim):
         return None
-    return math.prod(d.dim_value for d in kind.shape.dim)
+    return int(math.prod(d.dim_value for d in kind.shape.dim))
 
 
 class Translation:
