@@ -21,6 +21,7 @@ typedef struct {
     int32_t window;   /* rows that one window spans */
     int32_t held;     /* rows of a plane */
     int32_t together; /* output rows that are computed in one go */
+    int in_one_go;    /* whether those of this call are */
     int32_t row;      /* int16 of a plane's row */
     int32_t plane;    /* int16 of a plane */
     int32_t pairs;    /* of taps in a kernel row */
@@ -56,8 +57,8 @@ static void load_rows(const depthwise_t *d, const int8_t *input, int32_t y, int3
     for (int32_t count; rows > 0; rows -= count, y += count, to += count * d->row) {
         if (y < 0 || y >= shape->input_h) {
             count = 1;
-            /* Rows of planes that hold the whole image stay padding. */
-            if (d->together == shape->output_h) continue;
+            /* Rows that are filled once for all groups stay padding. */
+            if (d->in_one_go) continue;
             for (int32_t k = 0; k < channels; ++k) fill_padding(d, to + k * d->plane, d->row);
             continue;
         }
@@ -75,6 +76,17 @@ static void load_rows(const depthwise_t *d, const int8_t *input, int32_t y, int3
                 load_one(d, from + k, to + i * d->row + k * d->plane);
             }
             from += shape->input_w * shape->input_c;
+        }
+    }
+}
+
+/* Moves rows to the begin of their planes. */
+static void keep_rows(const depthwise_t *d, int32_t first, int32_t rows) {
+    for (int32_t k = 0; k < GROUP && k < d->shape->input_c; ++k) {
+        int16_t *to = d->planes + k * d->plane;
+        const int16_t *from = to + first * d->row;
+        for (int32_t i = rows * d->row; i > 0; i -= 2, to += 2, from += 2) {
+            store_word(to, load_word(from));
         }
     }
 }
@@ -173,15 +185,18 @@ static void one_group(const depthwise_t *d, const int8_t *record, const int8_t *
     const tml_window_t *shape = d->shape;
     const int32_t to_channel = c * (shape->output_c / shape->input_c);
     int32_t top = y_begin * shape->stride_h - shape->pad_top;
+    int32_t kept = 0; /* rows in the planes, which an output in place may have overwritten */
     for (int32_t y = y_begin, count; d->together > 1 && y < y_end; y += count) {
         const int32_t left = y_end - y, ring = shape->output_ring - y % shape->output_ring;
         count = left < d->together ? left : d->together;
         count = count < ring ? count : ring;
         const int32_t rows = (count - 1) * shape->stride_h + d->window;
-        load_rows(d, input, top, rows, c, channels, d->planes);
+        load_rows(d, input, top + kept, rows - kept, c, channels, d->planes + kept * d->row);
         int8_t *to = window_output_row(shape, output, y) + to_channel;
         compute_3x3(d, record, to, 0, count, channels);
         top += count * shape->stride_h;
+        kept = d->window > shape->stride_h ? d->window - shape->stride_h : 0;
+        if (count < left) keep_rows(d, count * shape->stride_h, kept);
     }
     if (d->together > 1) return;
     int32_t first = 0, loaded = 0; /* the window's first row in the ring, and how many are there */
@@ -229,6 +244,8 @@ void tml_depthwise_conv2d_s8_dsp(const tml_window_t *shape, const void *data, co
     if (d.together > shape->output_h) d.together = shape->output_h;
     const int32_t again = d.window - shape->stride_h; /* rows spread for the next ones too */
     if (!d.rows_3x3 || (d.together < shape->output_h && d.together < 3 * again)) d.together = 1;
+    d.in_one_go = y_end - y_begin <= d.together &&
+                  y_begin % shape->output_ring + y_end - y_begin <= shape->output_ring;
     d.held = (d.together - 1) * shape->stride_h + d.window;
     d.plane = d.held * d.row;
     const int32_t before = shape->pad_left & ~1;

@@ -143,6 +143,12 @@ def test_kernels_equal_the_reference(library, case, data):
         np.testing.assert_array_equal(y.reshape(out.shape), expected, variant.kernel)
         assert (whole[:GUARD] == 0x5A).all()
         assert (whole[GUARD + out.elements :] == 0x5A).all()
+        if variant.in_place(layer):
+            same, _ = guarded(x.size)
+            same[:] = x.ravel()
+            program.run(same, same, (0, rows))
+            over = same[: out.elements].reshape(out.shape)
+            np.testing.assert_array_equal(over, expected, f"{variant.kernel} in place")
         if layer.kind != "fully_connected":
             by_rows(program, op, x[0], expected[0], data)
 
