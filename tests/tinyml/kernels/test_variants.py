@@ -204,3 +204,24 @@ def test_names_of_variants_are_those_of_c():
     text = (firmware_root() / "include" / "tinyml" / "kernels.h").read_text()
     for variant in VARIANTS:
         assert f"void {variant.kernel}(" in text
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [3, 12, 24, 40])
+def test_a_depthwise_convolution_over_its_own_input(library, width):
+    """Of images whose planes hold all rows, several output rows, or one window's."""
+    rng = np.random.default_rng(width)
+    x = activation("x", (1, width, width, 7), 0.05, -3)
+    op = DepthwiseConv2D(Window((3, 3), padding=(1, 1, 1, 1)))
+    ins = [x, *weights_and_bias(rng, (1, 3, 3, 7), 3, 0.05)]
+    out = activation("out", x.shape, 0.3, -9)
+    layer = op.c_layer(ins, out)
+    pixels = rng.integers(-128, 128, x.shape).astype(np.int8)
+    expected = op.run_int([pixels, ins[1].data, ins[2].data], ins, out)
+    ran = [v for isa in ISAS for v in applicable(layer, isa) if v.in_place(layer)]
+    assert ran
+    for variant in ran:
+        y, _ = guarded(out.elements)
+        y[:] = pixels.ravel()
+        Program(library, variant, layer).run(y, y, (0, width))
+        np.testing.assert_array_equal(y.reshape(out.shape), expected, variant.kernel)
