@@ -140,7 +140,7 @@ void tml_conv2d_s8_mve(const tml_window_t *shape, const void *data, const int8_t
     if (one_tap) {
         block.input_step = shape->stride_w * shape->input_c;
         for (int32_t y = y_begin, rows; y < y_end; y += rows) {
-            rows = shape->stride_h == 1 && shape->input_w == shape->output_w
+            rows = shape->stride_h == 1 && shape->stride_w == 1
                        ? window_rows_together(shape, y, y_end)
                        : 1;
             block.input = window_input_row(shape, input, y * shape->stride_h);

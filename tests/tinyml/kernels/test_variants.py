@@ -139,7 +139,10 @@ def test_kernels_equal_the_reference(library, case, data):
         program = Program(library, variant, layer)
         y, whole = guarded(out.elements)
         rows = program.fields.get("output_h", 1)
-        program.run(np.ascontiguousarray(x), y, (0, rows))
+        # What lies around the input is known: a read beside it is a wrong result each time.
+        held, _ = guarded(x.size)
+        held[:] = x.ravel()
+        program.run(held, y, (0, rows))
         np.testing.assert_array_equal(y.reshape(out.shape), expected, variant.kernel)
         assert (whole[:GUARD] == 0x5A).all()
         assert (whole[GUARD + out.elements :] == 0x5A).all()
@@ -172,6 +175,26 @@ def by_rows(program: Program, op: Weighted, x: Array, expected: Array, data: st.
         seen = outputs.reshape(output_ring, *expected.shape[1:])
         for y in range(first, last):
             np.testing.assert_array_equal(seen[y % output_ring], expected[y])
+
+
+def test_pixels_of_a_strided_column_are_neighbours(library):
+    """One pixel a row: the step to the next is a row, whatever the stride along it."""
+    rng = np.random.default_rng(0)
+    op = Conv2D(Window((1, 1), stride=(1, 2)))
+    ins = [
+        activation("x", (1, 7, 1, 3), 0.05, 0),
+        *weights_and_bias(rng, (5, 1, 1, 3), 0, 0.05),
+    ]
+    out = activation("out", (1, 7, 1, 5), 0.3, 0)
+    layer = op.c_layer(ins, out)
+    x = rng.integers(-128, 128, ins[0].shape).astype(np.int8)
+    expected = op.run_int([x, ins[1].data, ins[2].data], ins, out)
+    for variant in {v for isa in ISAS for v in applicable(layer, isa)}:
+        held, _ = guarded(x.size)
+        held[:] = x.ravel()
+        y, _ = guarded(out.elements)
+        Program(library, variant, layer).run(held, y, (0, 7))
+        np.testing.assert_array_equal(y.reshape(out.shape), expected, variant.kernel)
 
 
 def layer_of(channels: int, outputs: int) -> Layer:
