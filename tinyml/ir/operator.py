@@ -138,7 +138,7 @@ class Operator(ABC):
         return 0
 
     def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
-        """Whether the C kernel may write its output over its first input."""
+        """Whether the C kernel's output may lie over its first input, at its address or lower."""
         return False
 
     @abstractmethod

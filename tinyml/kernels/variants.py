@@ -55,7 +55,7 @@ class Variant(ABC):
         return 0
 
     def in_place(self, layer: Layer) -> bool:
-        """Whether the output may be written over the input."""
+        """Whether the output may lie over the input, at its address or any lower one."""
         return False
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
