@@ -505,9 +505,11 @@ def _print_measured(models: Sequence[ZooModel]) -> None:
         if m.measured is None:
             continue
         quality = m.measured["quality"]
-        pattern = "{:.2%}" if quality["measure"] == "accuracy" else "{:.4g}"
-        real, rounded = (pattern.format(quality[k]) for k in ("float", "int8"))
-        head = (f"zoo:{m.name}", quality["measure"], real, rounded, f"{quality['samples']:,}")
+        head = (f"zoo:{m.name}", "-", "-", "-", "-")
+        if quality is not None:
+            pattern = "{:.2%}" if quality["measure"] == "accuracy" else "{:.4g}"
+            real, rounded = (pattern.format(quality[k]) for k in ("float", "int8"))
+            head = (head[0], quality["measure"], real, rounded, f"{quality['samples']:,}")
         for target, cost in m.measured["targets"].items():
             counts = [
                 f"{cost[k]:,}" if k in cost else "-" for k in ("instructions", "flash", "ram")

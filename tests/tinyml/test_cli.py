@@ -205,6 +205,14 @@ def test_targets_and_zoo_list():
     assert "cortex-m55" in tinyml("targets").stdout
     models = json.loads(tinyml("zoo", "list", "--json").stdout)
     assert {"tinynet-mnist", "tinynet-e"} <= {m["name"] for m in models}
+    # One model with a measured quality and one of which only the cost was measured.
+    measured = {m["name"]: m["measured"] for m in models}
+    reached = measured["tinynet-mnist"]["quality"]["int8"]
+    assert reached > 0.99
+    assert measured["mlperf-kws"]["quality"] is None
+    count = measured["mlperf-kws"]["targets"]["cortex-m4"]["instructions"]
+    said = tinyml("zoo", "list", COLUMNS="250").stdout
+    assert f"{count:,}" in said and f"{reached:.2%}" in said
 
 
 # What a user does wrong: one clear error, status 1, nothing left behind.
