@@ -497,25 +497,27 @@ def zoo_list(as_json: Json = False) -> None:
 def _print_measured(models: Sequence[ZooModel]) -> None:
     """What `make bench-zoo` measured."""
     table = Table(title="Measured by make bench-zoo")
-    for heading in ("model", "quality", "float", "int8", "samples"):
-        table.add_column(heading)
-    for heading in ("target", "instructions", "flash", "RAM"):
-        table.add_column(heading, justify="left" if heading == "target" else "right")
+    table.add_column("model", overflow="fold")
+    table.add_column("float, int8")
+    table.add_column("target", no_wrap=True)
+    for heading in ("instructions", "flash", "RAM"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for m in models:
         if m.measured is None:
             continue
         quality = m.measured["quality"]
-        head = (f"zoo:{m.name}", "-", "-", "-", "-")
+        head = (f"zoo:{m.name}", "-")
         if quality is not None:
             pattern = "{:.2%}" if quality["measure"] == "accuracy" else "{:.4g}"
             real, rounded = (pattern.format(quality[k]) for k in ("float", "int8"))
-            head = (head[0], quality["measure"], real, rounded, f"{quality['samples']:,}")
+            told = f"{quality['measure']} {real}, {rounded} on {quality['samples']:,}"
+            head = (head[0], told)
         for target, cost in m.measured["targets"].items():
             counts = [
                 f"{cost[k]:,}" if k in cost else "-" for k in ("instructions", "flash", "ram")
             ]
             table.add_row(*head, target, *counts)
-            head = ("", "", "", "", "")
+            head = ("", "")
     if table.row_count:
         Console().print(table)
 
