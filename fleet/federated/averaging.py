@@ -32,21 +32,11 @@ class FedAvg(flower.FedAvg):
         return average(self._layout, replies)
 
 
-class FedProx(flower.FedProx):
+class FedProx(FedAvg, flower.FedProx):
     """Args:
     layout: of the weights.
     options: of Flower's FedProx.
     """
-
-    def __init__(self, layout: Layout, **options: Any) -> None:
-        super().__init__(**options)
-        self._layout = layout
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """As of FedAvg."""
-        return average(self._layout, replies)
 
 
 def average(
