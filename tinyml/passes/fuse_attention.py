@@ -13,23 +13,21 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import DType
 from tinyml.ops import Attention, BatchMatMul, MaskedSoftmax, Requantise
 from tinyml.ops.attention import MOST_KEYS
-from tinyml.passes.manager import Pass
+from tinyml.passes.fusion import Fusion
 
 _Chain = tuple[Node, Node, Node, Node]
 
 
-class FuseAttention(Pass):
+class FuseAttention(Fusion[_Chain]):
     """See the module."""
 
-    def run(self, graph: Graph) -> None:
-        for node in list(graph.nodes):
-            chain = _chain(graph, node)
-            if chain is not None:
-                _fuse(graph, chain)
+    what = "attention"
 
-    def ensures(self, graph: Graph) -> str | None:
-        left = next((n for n in graph.nodes if _chain(graph, n)), None)
-        return f"the attention at '{left.name}' is left" if left else None
+    def chain(self, graph: Graph, node: Node) -> _Chain | None:
+        return _chain(graph, node)
+
+    def fuse(self, graph: Graph, chain: _Chain) -> None:
+        _fuse(graph, chain)
 
 
 def _chain(graph: Graph, softmax: Node) -> _Chain | None:

@@ -12,23 +12,21 @@ from __future__ import annotations
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import DType
 from tinyml.ops import Gate, Mul, Requantise, Softmax
-from tinyml.passes.manager import Pass
+from tinyml.passes.fusion import Fusion
 
 _Chain = tuple[Node, Node, Node, Node]
 
 
-class FuseGates(Pass):
+class FuseGates(Fusion[_Chain]):
     """See the module."""
 
-    def run(self, graph: Graph) -> None:
-        for node in list(graph.nodes):
-            chain = _chain(graph, node)
-            if chain is not None:
-                _fuse(graph, chain)
+    what = "gate"
 
-    def ensures(self, graph: Graph) -> str | None:
-        left = next((n for n in graph.nodes if _chain(graph, n)), None)
-        return f"the gate at '{left.name}' is left" if left else None
+    def chain(self, graph: Graph, node: Node) -> _Chain | None:
+        return _chain(graph, node)
+
+    def fuse(self, graph: Graph, chain: _Chain) -> None:
+        _fuse(graph, chain)
 
 
 def _chain(graph: Graph, softmax: Node) -> _Chain | None:

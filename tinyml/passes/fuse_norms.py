@@ -14,23 +14,21 @@ from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import DType
 from tinyml.ops import Activation, Add, Mean, Mul, Requantise, Rsqrt, Sub
 from tinyml.ops.norm import PARTS, Norm
-from tinyml.passes.manager import Pass
+from tinyml.passes.fusion import Fusion
 
 _Chain = dict[str, Node]
 
 
-class FuseNorms(Pass):
+class FuseNorms(Fusion[_Chain]):
     """See the module."""
 
-    def run(self, graph: Graph) -> None:
-        for node in list(graph.nodes):
-            chain = _chain(graph, node)
-            if chain is not None:
-                _fuse(graph, chain)
+    what = "chain"
 
-    def ensures(self, graph: Graph) -> str | None:
-        left = next((n for n in graph.nodes if _chain(graph, n)), None)
-        return f"the chain at '{left.name}' is left" if left else None
+    def chain(self, graph: Graph, node: Node) -> _Chain | None:
+        return _chain(graph, node)
+
+    def fuse(self, graph: Graph, chain: _Chain) -> None:
+        _fuse(graph, chain)
 
 
 def _chain(graph: Graph, root: Node) -> _Chain | None:
