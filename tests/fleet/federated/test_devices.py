@@ -32,7 +32,7 @@ name = "{name}"
 export = "export"
 strategy = "{strategy}"
 [who]
-quorum = 6
+quorum = {quorum}
 [training]
 steps = 16
 lr = 0.05
@@ -109,8 +109,8 @@ class Fleet:
         self.running.append(process)
         return process
 
-    def plan(self, name: str, strategy: str, rounds: int, extra: str = "") -> str:
-        text = PLAN.format(name=name, strategy=strategy, rounds=rounds) + extra
+    def plan(self, name: str, strategy: str, rounds: int, extra: str = "", quorum: int = 6) -> str:
+        text = PLAN.format(name=name, strategy=strategy, rounds=rounds, quorum=quorum) + extra
         (self.folder / f"{name}.toml").write_text(text)
         return f"{name}.toml"
 
@@ -238,9 +238,7 @@ def test_an_emulated_board_learns_beside_the_processes(fleet: Fleet):
         "--learn-samples", "rows.f32", "--learn-rows", "512",
     )  # fmt: skip
     try:
-        plan = fleet.plan("board", "fedavg", 4)
-        text = (fleet.folder / plan).read_text().replace("quorum = 6", "quorum = 7")
-        (fleet.folder / plan).write_text(text)
+        plan = fleet.plan("board", "fedavg", 4, quorum=7)
         told = json.loads(fleet.fleet("train", plan, "--json"))
     finally:
         board.terminate()
@@ -287,8 +285,6 @@ def test_devices_that_die_do_not_stop_rounds(fleet: Fleet):
         "--learn-rows", "512", "--inference-interval", "0", "--report-interval", "0",
         "--hardware", "host",
     )  # fmt: skip
-    plan = fleet.plan("four", "fedmedian", 3).replace("", "")
-    text = (fleet.folder / plan).read_text().replace("quorum = 6", "quorum = 4")
-    (fleet.folder / plan).write_text(text)
+    plan = fleet.plan("four", "fedmedian", 3, quorum=4)
     told = json.loads(fleet.fleet("train", plan, "--json"))
     assert told["rounds"] == 3
