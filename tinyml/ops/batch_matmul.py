@@ -81,16 +81,10 @@ class BatchMatMul(Operator):
         )
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        left = b.to_nhwc(b.read(ins[0]), ins[0].shape)
-        if self.transpose_b and len(out.shape) == 3 and not ins[1].is_constant:
-            right = b.read_transposed(ins[1], (0, 2, 1))
-        else:
-            right = b.to_nhwc(b.read(ins[1]), ins[1].shape)
-            if self.transpose_b:
-                rank = len(out.shape)
-                perm = [*range(rank - 2), rank - 1, rank - 2]
-                right = b.node("Transpose", [right], perm=perm)
-        b.write(out, b.to_nchw(b.node("MatMul", [left, right]), out.shape))
+        axes = list(range(len(out.shape)))
+        turned = [*axes[:-2], axes[-1], axes[-2]] if self.transpose_b else axes
+        left, right = b.read_as(ins[0], axes), b.read_as(ins[1], turned)
+        b.write_as_stored(out, b.node("MatMul", [left, right]))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         rows, columns = out.shape[-2:]

@@ -55,11 +55,11 @@ class Gather(Operator):
         b.operator("GATHER", inputs, [b.tensor(out)], "GatherOptions", axis=self.axis, batchDims=0)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        table = b.to_nhwc(b.read(ins[0]), ins[0].shape)
+        table = b.to_nhwc(b.integers_of(ins[0]), ins[0].shape)
         ids = b.initialiser(ins[1].data) if ins[1].data is not None else ins[1].name
         ids = b.to_nhwc(ids, ins[1].shape)
         value = b.node("Gather", [table, ids], axis=self.axis)
-        b.write(out, b.to_nchw(value, out.shape))
+        b.write_integers(out, b.to_nchw(value, out.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         table, ids = ins

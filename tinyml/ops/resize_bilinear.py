@@ -92,15 +92,11 @@ class ResizeBilinear(Operator):
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         # The weights are ours to 1/1024, which Resize has not: two products of matrices.
-        value = b.to_nhwc(b.read(ins[0]), ins[0].shape)
         height, width = (
             self._matrix(n, m) for n, m in zip(ins[0].shape[1:3], self.size, strict=True)
         )
-        channels_first = b.node("Transpose", [value], perm=[0, 3, 1, 2])
-        tall = b.node("MatMul", [b.initialiser(height), channels_first])
-        made = b.node("MatMul", [tall, b.initialiser(width.T.copy())])
-        back = b.node("Transpose", [made], perm=[0, 2, 3, 1])
-        b.write(out, b.to_nchw(back, out.shape))
+        tall = b.node("MatMul", [b.initialiser(height), b.read(ins[0])])
+        b.write(out, b.node("MatMul", [tall, b.initialiser(width.T.copy())]))
 
     def _matrix(self, x: int, out: int) -> Array:
         lower, upper, along = self._neighbours(x, out)

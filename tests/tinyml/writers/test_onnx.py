@@ -10,8 +10,10 @@ import onnx
 import pytest
 
 from tests.tinyml.runtimes.test_kernels import bouquet
-from tests.tinyml.single_op import random_feeds
+from tests.tinyml.single_op import activation, random_feeds
+from tinyml.ir import Graph, Node
 from tinyml.ir.execute import outputs
+from tinyml.ops import BatchMatMul, Softmax, Transpose
 from tinyml.runtimes.interpreters import OnnxRuntime, from_onnx_layout, to_onnx_layout
 from tinyml.verify import ONNX_LSB
 from tinyml.writers.onnx import write_onnx
@@ -60,3 +62,35 @@ def test_tensors_may_have_the_names_that_the_writer_would_choose():
     onnx.checker.check_model(model)
     made = [o for n in model.graph.node for o in n.output]
     assert len(made) == len(set(made))
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_attention_of_several_heads_is_accepted(optimise: bool):
+    """onnxruntime moves transposes of floats through pairs and then refuses its own model."""
+    heads = (1, 3, 5, 4)
+    graph = Graph("heads", {}, [], [], [])
+
+    def put(name: str, shape: tuple[int, ...], scale: float, zero: int) -> str:
+        return graph.add(activation(name, shape, scale, zero))
+
+    names = [put(n, (1, 5, 3, 4), 0.04, 3) for n in "qkv"]
+    graph.inputs = names
+    turned = []
+    for name in names:
+        turned.append(put(f"{name}_heads", heads, 0.04, 3))
+        graph.nodes.append(Node(Transpose((0, 2, 1, 3)), (name,), turned[-1], name))
+    scores = put("scores", (1, 3, 5, 5), 0.01, -7)
+    graph.nodes.append(Node(BatchMatMul(True), (turned[0], turned[1]), scores, "scores"))
+    shares = put("shares", (1, 3, 5, 5), 1 / 256, -128)
+    graph.nodes.append(Node(Softmax(), (scores,), shares, "softmax"))
+    mixed = put("mixed", heads, 0.03, 2)
+    graph.nodes.append(Node(BatchMatMul(), (shares, turned[2]), mixed, "mixed"))
+    back = put("back", (1, 5, 3, 4), 0.03, 2)
+    graph.nodes.append(Node(Transpose((0, 2, 1, 3)), (mixed,), back, "back"))
+    graph.outputs = [scores, back]
+    graph.check()
+    runtime = OnnxRuntime(write_onnx(graph), optimise=optimise)
+    for feed in random_feeds(graph, np.random.default_rng(0), 3):
+        seen = runtime.run([to_onnx_layout(feed[n]) for n in graph.inputs])
+        for a, b in zip(seen, outputs(graph, feed), strict=True):
+            assert np.abs(from_onnx_layout(a).astype(int) - b).max() <= 2

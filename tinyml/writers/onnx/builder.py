@@ -113,11 +113,29 @@ class OnnxBuilder:
             self._reals[tensor.name] = self.node("DequantizeLinear", [tensor.name, *parameters])
         return self._reals[tensor.name]
 
-    def read_transposed(self, tensor: Tensor, permutation: Sequence[int]) -> str:
-        """The float value of an activation with its axes permuted: its integers are, because
-        onnxruntime makes an invalid model of a transposed float that it takes for integers."""
-        turned = self.node("Transpose", [tensor.name], perm=permutation)
-        return self.node("DequantizeLinear", [turned, *self._parameters(tensor)])
+    def read_as(self, tensor: Tensor, permutation: Sequence[int]) -> str:
+        """The float value of a tensor with the graph's axes in another order. Its integers are
+        moved: onnxruntime takes a float that is transposed for integers, of either sign, and
+        refuses the model that it made."""
+        if tensor.data is not None:
+            return self.constant(tensor, permutation)
+        return self.node(
+            "DequantizeLinear",
+            [self._moved(tensor.name, permutation), *self._parameters(tensor)],
+        )
+
+    def write_as_stored(self, tensor: Tensor, value: str) -> None:
+        """Quantises a float value that has the graph's layout; see `read_as`."""
+        if len(tensor.shape) != 4:
+            self.write(tensor, value)
+            return
+        integers = self.node("QuantizeLinear", [value, *self._parameters(tensor)])
+        self.write_integers(tensor, self.to_nchw(integers, tensor.shape))
+
+    def _moved(self, value: str, permutation: Sequence[int]) -> str:
+        perm = [self.axis(a, len(permutation)) for a in permutation]
+        same = perm == list(range(len(perm)))
+        return value if same else self.node("Transpose", [value], perm=perm)
 
     def constant(self, tensor: Tensor, permutation: Sequence[int]) -> str:
         """The float value of an integer constant whose axes are permuted first."""
