@@ -141,6 +141,11 @@ class Operator(ABC):
         """Whether the C kernel's output may lie over its first input, at its address or lower."""
         return False
 
+    def c_in_order(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
+        """Whether a kernel in place reads its input once from start to end, so that the output may
+        begin anywhere below the input; else it must begin where the input does."""
+        return True
+
     @abstractmethod
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         """Appends the kernel call, its shape and its record in the weights blob."""

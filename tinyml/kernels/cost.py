@@ -15,12 +15,13 @@ from tinyml.kernels.layer import DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
 
 FOLDER = Path(__file__).parent / "costs"
-FEATURES = ("macs", "outputs", "gathered", "channel_rows", "calls")
+FEATURES = ("macs", "outputs", "gathered", "channel_rows")
 
 
 def features(layer: Layer) -> NDArray[np.float64]:
     """What the instructions of a layer are made of, in the order of FEATURES: products, outputs,
-    inputs under all windows, output rows times channels, and one call."""
+    inputs under all windows, and output rows times channels. What a call costs once is not part of
+    it: a layer may be called row by row."""
     rows = 1 if layer.kind == FULLY_CONNECTED else layer.shape["output_h"]
     taps = layer.weights.size // layer.outputs
     channels = layer.shape["input_c"] if layer.kind == DEPTHWISE else 1
@@ -30,7 +31,6 @@ def features(layer: Layer) -> NDArray[np.float64]:
             layer.pixels * layer.outputs,
             layer.pixels * taps * channels,
             rows * layer.outputs,
-            1,
         ],
         np.float64,
     )
@@ -48,7 +48,6 @@ def predicted(variant: Variant, layer: Layer, isa: str) -> float:
     if coefficients is None:
         return float("inf")
     weights = np.array([coefficients.get(name, 0.0) for name in FEATURES])
-    weights[FEATURES.index("calls")] = 0.0
     rows = 1 if layer.kind == FULLY_CONNECTED else layer.shape["output_h"]
     return float(weights @ features(layer)) / rows
 

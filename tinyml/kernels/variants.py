@@ -38,6 +38,7 @@ class Variant(ABC):
         kernel: the C function.
         helpers: functions in other files that it calls.
         takes_scratch: whether its last argument is scratch memory.
+        in_order: whether it reads its input once from start to end: see `Operator.c_in_order`.
     """
 
     isa: ClassVar[str]
@@ -45,6 +46,7 @@ class Variant(ABC):
     kernel: ClassVar[str]
     helpers: ClassVar[tuple[str, ...]] = ()
     takes_scratch: ClassVar[bool] = False
+    in_order: ClassVar[bool] = True
 
     def applies(self, layer: Layer) -> bool:
         """Whether the kernel computes this layer."""
@@ -182,6 +184,7 @@ class DspDepthwise(Variant):
     kernel = "tml_depthwise_conv2d_s8_dsp"
     helpers = ("tml_dsp_depthwise_rows_3x3_1", "tml_dsp_spread_four")
     takes_scratch = True
+    in_order = False  # a pass for each group of channels
     # As in depthwise_conv2d_dsp.c.
     _GROUP, _MOST_ROWS, _PLANES = 4, 16, 2048
 

@@ -157,6 +157,9 @@ class Weighted(Operator):
         layer = self.c_layer(ins, out)
         return self.c_variant(layer, isa).in_place(layer)
 
+    def c_in_order(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
+        return self.c_variant(self.c_layer(ins, out), isa).in_order
+
 
 def _to_c_int16(c: CEmitter, layer: Layer, ins: Sequence[Tensor], out: Tensor) -> None:
     """The kernel for an int16 input; its name tells an int32 bias, which only CONV_2D takes."""

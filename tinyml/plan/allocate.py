@@ -226,7 +226,8 @@ def place(buffers: Sequence[Buffer], distances: Distances, bound: int) -> tuple[
     order of first fit is optimal, the one by offset of an optimal plan pushed down.
 
     Args:
-        distances: for pairs (a, b) of buffers: a may overlap b if it starts so many bytes higher.
+        distances: for pairs (a, b) of buffers: a may overlap b if it starts so many bytes higher;
+            with 0 both ways only if they start together.
         bound: a size that no plan can beat.
     """
     problem = _Problem(buffers, distances)
@@ -272,7 +273,11 @@ class _Problem:
                     continue
                 before = distances.get((y, x), self.sizes[x])
                 after = distances.get((x, y), self.sizes[y])
-                found.append((y, before, after))
+                if before == after == 0:
+                    # Both lie where they start together, or apart.
+                    found += [(y, self.sizes[x], 0), (y, 0, self.sizes[y])]
+                else:
+                    found.append((y, before, after))
             self.conflicts.append(found)
 
     def lowest(self, x: int, placed: Mapping[int, int]) -> int:

@@ -55,7 +55,7 @@ class Group:
         lines: rows of the line buffer of each tensor that stays inside the group.
         distances: for pairs of a dying input and a new whole output, by owner, the one that lies
             higher first: they may overlap if they start so many bytes apart. Pairs that must be
-            apart are not listed.
+            apart are not listed; those listed both ways with 0 are apart or start at one place.
         scratch: bytes that kernels of the group need while they run, one after the other.
         copies: bytes of the constants of nodes that are copied to RAM before the group runs.
     """
@@ -91,6 +91,8 @@ def whole_group(graph: Graph, index: int, lives: Lifetimes, isa: str) -> Group:
         owner = lives.owner[node.inputs[0]]
         if lives.last[owner] == index and out.bytes <= lives.size[owner]:
             distances[owner, out.name] = 0
+            if not node.op.c_in_order(graph.ins(node), out, isa):
+                distances[out.name, owner] = 0
     if isinstance(node.op, IN_PLACE) and len(set(node.inputs)) == len(node.inputs):
         for tensor in graph.ins(node):
             if not tensor.is_constant and tensor.shape == out.shape:

@@ -335,6 +335,34 @@ def test_the_exact_search_finds_what_brute_force_finds(buffers):
         ), f"{tried} is smaller than {offsets}"
 
 
+@given(buffers=packings(), data=st.data())
+def test_buffers_that_may_only_start_together_do_or_are_apart(buffers, data):
+    index = st.integers(0, len(buffers) - 1)
+    a, b = data.draw(index), data.draw(index)
+    offsets, _ = place(buffers, {(a, b): 0, (b, a): 0}, 0)
+    for i, j in itertools.combinations(range(len(buffers)), 2):
+        apart = (
+            offsets[i] + buffers[i].size <= offsets[j] or offsets[j] + buffers[j].size <= offsets[i]
+        )
+        together = {i, j} == {a, b} and offsets[i] == offsets[j]
+        assert apart or together or not buffers[i].overlaps(buffers[j])
+
+
+@pytest.mark.parametrize("size", [5, 12, 16])
+def test_a_kernel_in_place_that_reads_its_input_more_than_once_starts_where_it_does(size):
+    net = Net(size, (1, size, size, 4))
+    same = Window((3, 3), padding=(1, 1, 1, 1))
+    x = net.conv("x", 32, Window((1, 1)))
+    for _ in range(2):
+        x = net.conv(net.depthwise(x, same), 32, Window((1, 1)))
+    graph = net.done(x)
+    plan = plan_memory(graph, "dsp", by_rows=False)
+    for node in graph.nodes:
+        if node.op.kind == "depthwise_conv2d":
+            a, b = plan.offsets[node.inputs[0]], plan.offsets[node.output]
+            assert a == b or abs(a - b) >= graph.out(node).bytes
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_gap_to_the_bound_is_stated(seed):
     rng = np.random.default_rng(seed)
