@@ -138,12 +138,12 @@ class Operator(ABC):
         return 0
 
     def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
-        """Whether the C kernel's output may lie over its first input, at its address or lower."""
+        """Whether the C kernel's output may lie over its first input: at its address, or at a
+        lower one too if `c_in_order`."""
         return False
 
     def c_in_order(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
-        """Whether a kernel in place reads its input once from start to end, so that the output may
-        begin anywhere below the input; else it must begin where the input does."""
+        """Whether a kernel in place reads its input once, from start to end."""
         return True
 
     @abstractmethod

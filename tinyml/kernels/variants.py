@@ -57,7 +57,8 @@ class Variant(ABC):
         return 0
 
     def in_place(self, layer: Layer) -> bool:
-        """Whether the output may lie over the input, at its address or any lower one."""
+        """Whether the output may lie over the input: at its address, or at any lower one too if
+        the kernel is `in_order`."""
         return False
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
@@ -229,6 +230,11 @@ class DspDepthwise(Variant):
         kernel = (layer.shape["kernel_h"], self._kernel(layer).shape[1])
         return kernel == (3, 3) and layer.shape["stride_w"] <= 2
 
+    def in_place(self, layer: Layer) -> bool:
+        s = layer.shape
+        same = all(s[f"input_{k}"] == s[f"output_{k}"] for k in "hwc")
+        return same and (s["stride_h"], s["stride_w"]) == (1, 1)
+
     def parts(self, layer: Layer) -> Sequence[Array]:
         by_channel = np.moveaxis(self._kernel(layer), 2, 0)
         return [depthwise_channels(layer, by_channel, overlapping=self._is_unrolled(layer))]
@@ -269,6 +275,9 @@ class DspOneChannel(DspDepthwise):
 
     def scratch(self, layer: Layer) -> int:
         return super().scratch(self._depthwise(layer))
+
+    def in_place(self, layer: Layer) -> bool:
+        return False
 
     def parts(self, layer: Layer) -> Sequence[Array]:
         return super().parts(self._depthwise(layer))

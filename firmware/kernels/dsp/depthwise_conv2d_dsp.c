@@ -185,7 +185,7 @@ static void one_group(const depthwise_t *d, const int8_t *record, const int8_t *
     const tml_window_t *shape = d->shape;
     const int32_t to_channel = c * (shape->output_c / shape->input_c);
     int32_t top = y_begin * shape->stride_h - shape->pad_top;
-    int32_t kept = 0; /* rows in the planes that the next windows read too */
+    int32_t kept = 0; /* rows in the planes, which an output in place may have overwritten */
     for (int32_t y = y_begin, count; d->together > 1 && y < y_end; y += count) {
         const int32_t left = y_end - y, ring = shape->output_ring - y % shape->output_ring;
         count = left < d->together ? left : d->together;
