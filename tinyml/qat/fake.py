@@ -16,14 +16,27 @@ from torch import Tensor
 from tinyml.ir.tensor import DType, Quantisation
 
 
+# Samples are rounded in groups of about as many values as a cache holds: a whole batch in double
+# precision, five times through memory, would take most of a training step.
+_GROUP = 1 << 18
+
+
 class _Rounded(torch.autograd.Function):
     """Values on a grid; the gradient is that of the clamp."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
-        grid = torch.round_(x.double() / scale).add_(zero)
-        ctx.save_for_backward((grid >= low) & (grid <= high))
-        return grid.clamp_(low, high).sub_(zero).mul_(scale).float()
+        made, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+        count = max(1, _GROUP * len(x) // max(1, x.numel()))
+        for source, result, mask in zip(
+            x.split(count), made.split(count), inside.split(count), strict=True
+        ):
+            grid = source.double().div_(scale).round_()
+            held = grid.clamp(low - zero, high - zero)
+            torch.eq(grid, held, out=mask)
+            result.copy_(held.mul_(scale))
+        ctx.save_for_backward(inside)
+        return made
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:

@@ -102,7 +102,8 @@ def _count(value: Array, low: float, high: float) -> Array:
         counts = np.zeros(BINS, np.int64)
         counts[0] = value.size
         return counts
-    return np.histogram(value, BINS, (low, high))[0]
+    # Values of single precision may lie closer together than it could tell bins between them apart.
+    return np.histogram(value.astype(np.float64), BINS, (low, high))[0]
 
 
 def _layer(graph: Graph, tensor: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ class Recipe:
 
     Args:
         epochs, batch: passes over the training data, images per step.
+        images: drawn anew for each epoch; None takes all of the training data.
         rate: peak learning rate of the one-cycle schedule (AdamW).
         decay: weight decay.
         smoothing: label smoothing.
@@ -45,6 +46,7 @@ class Recipe:
     scale: float = 0.1
     shift: float = 0.07
     seed: int = 1
+    images: int | None = None
 
 
 def augment(images: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -82,6 +84,7 @@ def train(
     name: str,
     advance: Advance,
     store: Callable[[nn.Module, Path], None] | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains, keeps the epoch that is best on the validation split, and writes
     NAME.npz (weights), NAME.json (facts) and NAME.svg (curves) to ``folder``.
@@ -92,6 +95,7 @@ def train(
         build: makes the untrained model.
         advance: called after each step with (step, steps in all, loss).
         store: writes the trained model in the place of NAME.npz, to a path without suffix.
+        known: facts from before the training.
 
     Returns:
         The facts, as written to NAME.json.
@@ -104,7 +108,8 @@ def train(
     generator = torch.Generator().manual_seed(recipe.seed)
     model = build()
     optimiser = torch.optim.AdamW(model.parameters(), recipe.rate, weight_decay=recipe.decay)
-    steps_each = len(data.train_x) // recipe.batch
+    each = min(len(data.train_x), recipe.images or len(data.train_x))
+    steps_each = each // recipe.batch
     steps = recipe.epochs * steps_each
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, steps)
     measure = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
@@ -163,6 +168,7 @@ def train(
         "torch": str(torch.__version__),
         "date": datetime.now(UTC).date().isoformat(),
         "history": history,
+        **(known or {}),
     }
     if state is None:
         facts["seconds"] = round(time.monotonic() - started)

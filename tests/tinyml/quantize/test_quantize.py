@@ -114,6 +114,33 @@ def test_order_of_the_samples_does_not_matter():
     assert one.ranges == other.ranges
 
 
+@pytest.mark.parametrize("observer", ["minmax", "percentile:99", "mse", "entropy"])
+@pytest.mark.parametrize(
+    "low, high",
+    [
+        (1.0, 1.0000001),
+        (1000.0, 1000.001),
+        (-1e-7, 3e-7),
+        (0.0, 1e-30),
+        (0.0, 1e-45),
+        (0.0, 0.0),
+        (-2.5, -2.5),
+    ],
+)
+def test_a_tensor_of_almost_one_value_has_a_grid_that_holds_it(observer, low, high):
+    b = Builder((1, 4))
+    graph = b.done(b.apply(Relu(), "x"))
+    samples = [{"x": np.array([[low, high, low, low]], np.float32)} for _ in range(2)]
+    made = calibrate(graph, samples, observer_named(observer))
+    seen = made.histograms["x"]
+    assert seen.counts.sum() == 8 and np.isfinite(made.ranges["x"]).all()
+    held = quantise(graph, made).tensors["x"].q
+    values = samples[0]["x"]
+    # Half a step, and what the affine grid takes for zero.
+    assert np.abs(held.dequantise(held.quantise(values)) - values).max() <= 0.5 * held.s + 1e-12
+    assert held.s <= max(abs(low), abs(high), 1.0) / 100
+
+
 def test_rules_of_each_operator_are_kept():
     b = Builder((1, 4, 4, 3))
     logistic = b.apply(Logistic(), b.conv("x", 5))
