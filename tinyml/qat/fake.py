@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tinyml.ir.tensor import DType, Quantisation
 
-
 # Samples are rounded in groups of about as many values as a cache holds: a whole batch in double
 # precision, five times through memory, would take most of a training step.
 _GROUP = 1 << 18

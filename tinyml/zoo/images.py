@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Depth and width of the family at the size of a digit: four stages, stem stride 1.
 _MNIST_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (1, 3, 1, 6, 80))
 
-# Fine-tuning under rounding: how many images ranges are measured on. Weights are nearly right from the
-# start: a few hundred steps at a rate that keeps what was learned do, whatever the size of the data.
+# Fine-tuning under rounding: how many images ranges are measured on. Weights are nearly right from
+# the start: a few hundred steps at a rate that keeps what was learned do, whatever the data's size.
 _QAT_IMAGES = 128
 _QAT_EPOCHS, _QAT_EPOCH_IMAGES = 4, 6400
 _QAT_RATE = 2e-4
