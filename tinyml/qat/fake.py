@@ -27,9 +27,8 @@ class _Rounded(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, scale: float, zero: int, low: int, high: int) -> Tensor:
         made, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
         count = max(1, _GROUP * len(x) // max(1, x.numel()))
-        for source, result, mask in zip(
-            x.split(count), made.split(count), inside.split(count), strict=True
-        ):
+        parts = (torch.split(t, count) for t in (x, made, inside))
+        for source, result, mask in zip(*parts, strict=True):
             grid = source.double().div_(scale).round_()
             held = grid.clamp(low - zero, high - zero)
             torch.eq(grid, held, out=mask)
