@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 class Place(StrEnum):
-    """Where `tinyml run` runs."""
+    """Where `tinyml run` and `tinyml classify` run."""
 
     host = "host"
     qemu = "qemu"
@@ -129,7 +130,8 @@ def export(
         bool, typer.Option("--sensitivity", help="Measure what each layer costs (with --snr too).")
     ] = False,
     weights: Annotated[
-        Path | None, typer.Option(help="Your own weights for a zoo model (.npz, .pth).")
+        Path | None,
+        typer.Option(help="Your own weights for a zoo model (.npz, .safetensors, .pth)."),
     ] = None,
     sparse: Annotated[
         str | None,
@@ -271,7 +273,7 @@ def export(
         _print_json(made_report)
     else:
         print_report(made_report, Console())
-        extra = "  learn/" if asked else ""
+        extra = ("  learn/" if asked else "") + ("  text/" if source.text else "")
         print(f"{out}/: model.tflite  model.onnx  c/{extra}  report.html  report.json")
 
 
@@ -467,6 +469,51 @@ def tokenizer(
         print(f"{out}/: {', '.join(names)}, tables of {made.flash_bytes:,} B; compile every .c")
 
 
+@app.command()
+def classify(
+    folder: Annotated[Path, typer.Argument(help="An export of a text model.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option(help="A file that holds one text; may be repeated.")
+    ] = None,
+    on: Annotated[Place, typer.Option(help="This machine, or the emulated target.")] = Place.host,
+    as_json: Json = False,
+) -> None:
+    """Raw texts to labels, by the generated firmware: tokenizer, model and program in one image."""
+    from tinyml.text.classify import classify_texts
+
+    given = [(text, os.fsencode(text)) for text in texts or []]
+    for path in file or []:
+        try:
+            given.append((str(path), path.read_bytes()))
+        except OSError as error:
+            raise TinymlError(f"{path} cannot be read: {error.strerror}") from None
+    if not given:
+        raise TinymlError("there is no text to classify", "Give texts, or --file FILE.")
+    with _bars(as_json) as progress:
+        raw = [text for _, text in given]
+        made = classify_texts(folder, raw, on_target=on is Place.qemu, progress=progress)
+    empty = sum(found.label is None for found in made.texts)
+    if as_json:
+        _print_json(asdict(made))
+        raise typer.Exit(1 if empty else 0)
+    table = Table(title=f"{made.model} on {made.place}", title_justify="left")
+    table.add_column("text", max_width=40, no_wrap=True)
+    for heading in ("label", "probability", "tokens", "notes"):
+        table.add_column(heading, justify="right" if heading == "tokens" else "left")
+    for (name, _), found in zip(given, made.texts, strict=True):
+        share = "-" if found.label is None else f"{found.probability:.1%}"
+        line = name.encode(errors="replace").decode().splitlines() or [""]
+        cells = (found.label or "-", share, str(found.tokens), found.notes)
+        table.add_row(_plain(line[0]), *cells)
+    Console().print(table)
+    if empty:
+        raise TinymlError(
+            f"{empty} of {len(given)} texts hold not one token to classify",
+            "A text needs a letter, digit or sign; spaces and bytes that are no UTF-8 are skipped.",
+        )
+
+
 def _kib(value: int) -> str:
     return f"{value // 1024:,} KiB"
 
@@ -531,7 +578,9 @@ def zoo_train(
     ] = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", help="Weights to fine-tune (.npz, .pth); forecasters only."),
+        typer.Option(
+            "--from", help="Weights to fine-tune (.npz, .safetensors, .pth); forecasters only."
+        ),
     ] = None,
     qat: Annotated[
         bool, typer.Option("--qat", help="Fine-tune shipped weights under int8 rounding.")

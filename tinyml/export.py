@@ -40,6 +40,7 @@ from tinyml.samples import Samples, random_samples
 from tinyml.series import c_integers, restored, standardised, with_unit
 from tinyml.source import Source
 from tinyml.targets import Target, load_target
+from tinyml.text.device import TEXT_FOLDER, write_text_model
 from tinyml.verify import (
     Check,
     reference_outputs,
@@ -231,6 +232,7 @@ def _write_and_verify(
     if onnx is not None:
         (work / "model.onnx").write_bytes(onnx)
     write_c_folder(made.c_model, made.graph.name, work / "c")
+    text = None if source.text is None else write_text_model(source.text, work / TEXT_FOLDER)
 
     real = (test or calibration or random_samples(made.graph, RANDOM_SAMPLES)).take(
         VERIFICATION_SAMPLES
@@ -319,6 +321,7 @@ def _write_and_verify(
         forecast=forecast,
         files=_digests(work),
     )
+    report |= {} if text is None else {"text": text}
     return report if learned is None else {**report, "learn": learned}
 
 

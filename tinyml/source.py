@@ -22,6 +22,8 @@ from tinyml.samples import Samples, load_samples
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from tinyml.text.device import TextModel
+
 ZOO = "zoo:"
 
 
@@ -38,6 +40,7 @@ class Source:
         tflite: the user's own int8 file, which the outputs must equal under TFLite-Micro.
         not_micro: why they need not, empty where they must: see `why_not_micro`.
         uses_calibration: whether samples have chosen the integers of the int8 model.
+        text: of a model that reads texts, None of all others.
     """
 
     spec: str
@@ -48,6 +51,7 @@ class Source:
     tflite: bytes | None = None
     uses_calibration: bool = False
     not_micro: str = ""
+    text: TextModel | None = None
 
     @property
     def needs_calibration(self) -> bool:
@@ -159,7 +163,8 @@ def _zoo_source(spec: str, weights: Path | None) -> Source:
     if facts is not None and weights is None:
         provenance["data licence"] = facts["data_licence"]
         provenance["preprocessing"] = facts["preprocessing"]
-    return Source(spec, identifier(model.name), onnx, provenance)
+    text = model.text(weights)
+    return Source(spec, identifier(model.name), onnx, provenance, text=text)
 
 
 def open_samples(
@@ -204,10 +209,10 @@ def open_tokenizer(spec: str) -> Tokenizer:
 
         return load_tokenizer(Path(spec))
     from tinyml.zoo import get_model
-    from tinyml.zoo.embbert.entry import TextModel
+    from tinyml.zoo.embbert.entry import TextClassifier
 
     model = get_model(spec.removeprefix(ZOO))
-    if not isinstance(model, TextModel):
+    if not isinstance(model, TextClassifier):
         raise DatasetError(f"'{spec}' reads no text", "See the text models: tinyml zoo list.")
     return model.tokenizer()
 

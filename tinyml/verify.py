@@ -3,11 +3,13 @@
 
 The numpy reference is the definition. C on the host, C on the emulated target and TFLite-Micro
 must equal it bit for bit; LiteRT layer by layer but for the exceptions named here; onnxruntime,
-whose QDQ form defines no integers, layer by layer within the bound named here.
+whose QDQ form defines no integers, layer by layer within the bound named here, and at the outputs
+within what two roundings of one network may lie apart.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from tinyml.errors import TinymlError, VerificationError
 from tinyml.ir.execute import initial_state, run
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
+from tinyml.ir.real import run_real
 from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.ops import (
     Abs,
@@ -97,8 +100,11 @@ class Check:
         runtime: what ran.
         samples: how many.
         max_lsb: largest difference of any output integer.
-        allowed_lsb: the stated bound; None where the difference is only reported.
+        allowed_lsb: the bound of ``max_lsb``; None where there is none.
         scope: what was compared, "outputs" or "every layer".
+        rms_lsb, allowed_rms_lsb: root mean square difference of the output integers on the samples
+            whose layers were compared, and its bound (`two_roundings`); None where the outputs
+            must be equal, or have no grid.
     """
 
     runtime: str
@@ -106,6 +112,8 @@ class Check:
     max_lsb: int
     allowed_lsb: int | None
     scope: str = "outputs"
+    rms_lsb: float | None = None
+    allowed_rms_lsb: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -295,8 +303,8 @@ def _check_onnx(
     *,
     optimise: bool,
 ) -> list[Check]:
-    """Every layer within the bound on some samples, and the outputs of all samples, whose
-    difference accumulates over the network and is reported without a bound."""
+    """Every layer within the bound on some samples, and the outputs, where differences have gone
+    through the network: within `two_roundings` on the same samples, the largest of all samples."""
     label = f"onnxruntime, optimisation {'on' if optimise else 'off'}"
     advance = progress(label, len(feeds))
     runtime = OnnxRuntime(onnx, optimise=optimise)
@@ -304,11 +312,13 @@ def _check_onnx(
     exposed = OnnxRuntime(write_onnx(graph, expose=every), optimise=optimise)
     names = [*graph.outputs, *(n for n in every if n not in graph.outputs)]
     largest = at_output = 0
+    outputs: list[list[Array]] = []
     for index, (feed, wanted) in enumerate(zip(feeds, expected, strict=True)):
         values = [to_onnx_layout(feed[n]) for n in graph.inputs]
         seen = [from_onnx_layout(a) for a in runtime.run(values)]
         at_output = max(at_output, _difference(seen, wanted))
         if index < LAYER_SAMPLES:
+            outputs.append(seen)
             tensors = [from_onnx_layout(a) for a in exposed.run(values)]
             by_name = {**feed, **dict(zip(names, tensors, strict=True))}
             found = _check_layers(label, index, graph, by_name, onnx_lsb)
@@ -316,10 +326,55 @@ def _check_onnx(
         advance()
     layers = min(len(feeds), LAYER_SAMPLES)
     allowed = max((onnx_lsb(n.op, graph.out(n)) for n in graph.nodes), default=ONNX_LSB)
+    if any(graph.tensors[n].quant is None for n in graph.outputs):
+        apart = bound = None
+    else:
+        apart = _root_mean_square(outputs, expected[:layers])
+        bound = two_roundings(graph, feeds[:layers], expected[:layers])
+        # Not "apart > bound", which a value that is no number would pass.
+        if not apart <= bound:
+            raise VerificationError(
+                f"{label}: the outputs lie {apart:.1f} LSB (root mean square) from the integer "
+                f"reference; two roundings of this network would lie at most {bound:.1f} LSB apart"
+            )
     return [
         Check(label, layers, largest, allowed, "every layer"),
-        Check(label, len(feeds), at_output, None, "outputs"),
+        Check(label, len(feeds), at_output, None, "outputs", apart, bound),
     ]
+
+
+def two_roundings(
+    graph: Graph, feeds: Sequence[Feed], expected: Sequence[Sequence[Array]]
+) -> float:
+    """How far, root mean square in LSB of the outputs, two runtimes may lie apart that round the
+    same network at the same places, each layer to a neighbour of its real value.
+
+    Were their errors independent, sqrt(2) times as far as one lies from the network without
+    rounding; what they share brings them nearer. The last rounding may differ by its own LSB.
+
+    Args:
+        graph: whose outputs have grids.
+        expected: the reference's outputs of ``feeds``.
+    """
+    real = []
+    for feed in feeds:
+        values = run_real(graph, feed)
+        grids = [graph.tensors[n].q for n in graph.outputs]
+        exact = zip(graph.outputs, grids, strict=True)
+        real.append([values[n].astype(np.float64) / q.s + q.z for n, q in exact])
+    return math.sqrt(2) * _root_mean_square(real, expected) + 1
+
+
+def _root_mean_square(
+    samples: Sequence[Sequence[Array]], wanted: Sequence[Sequence[Array]]
+) -> float:
+    pairs = [
+        (np.asarray(a, np.float64), b)
+        for sample, right in zip(samples, wanted, strict=True)
+        for a, b in zip(sample, right, strict=True)
+    ]
+    total = sum(float(np.sum(np.square(a - b))) for a, b in pairs)
+    return math.sqrt(total / sum(b.size for _, b in pairs))
 
 
 def _check_layers(

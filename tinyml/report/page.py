@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tinyml.report import plots
-from tinyml.report.terminal import bound_text, decibels_text
+from tinyml.report.terminal import bound_text, decibels_text, difference_text
 
 
 def render_html(report: dict[str, Any]) -> str:
@@ -19,6 +19,7 @@ def render_html(report: dict[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["thousands"] = lambda v: "-" if v is None else f"{v:,}"
     environment.filters["bound"] = bound_text
+    environment.filters["difference"] = difference_text
     environment.filters["decibels"] = decibels_text
     pictures = {
         "arena": plots.arena(report),

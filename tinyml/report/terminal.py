@@ -168,8 +168,19 @@ def decibels_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} dB"
 
 
-def bound_text(allowed: int | None) -> str:
+def difference_text(check: dict[str, Any]) -> str:
+    """What a check found in words."""
+    if check["max_lsb"] == 0:
+        return "equal"
+    mean = check.get("rms_lsb")
+    return f"{check['max_lsb']} LSB" + ("" if mean is None else f", RMS {mean:.1f}")
+
+
+def bound_text(check: dict[str, Any]) -> str:
     """A check's bound in words."""
+    allowed = check["allowed_lsb"]
+    if check.get("allowed_rms_lsb") is not None:
+        return f"RMS {check['allowed_rms_lsb']:.1f} LSB"
     if allowed is None:
         return "reported"
     return "equal" if allowed == 0 else f"{allowed} LSB"
@@ -181,12 +192,12 @@ def print_checks(checks: list[dict[str, Any]], source: str, console: Console) ->
     for heading in ("runtime", "compared", "samples", "largest difference", "bound"):
         table.add_column(heading, justify="right" if heading == "samples" else "left")
     for check in checks:
-        off = check["max_lsb"]
+        found = difference_text(check)
         table.add_row(
             check["runtime"],
             check["scope"],
             str(check["samples"]),
-            "[green]equal[/]" if off == 0 else f"{off} LSB",
-            bound_text(check["allowed_lsb"]),
+            "[green]equal[/]" if found == "equal" else found,
+            bound_text(check),
         )
     console.print(table)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tinyml.samples import Samples
+    from tinyml.text.device import TextModel
 
     Advance = Callable[[int, int, float], None]
 
@@ -105,6 +106,15 @@ class ZooModel(ABC):
     def to_onnx(self, weights: Path | None = None) -> bytes:
         """The float model that is compiled, as ONNX. Raises as `load`."""
 
+    def text(self, weights: Path | None = None) -> TextModel | None:
+        """The tokenizer that belongs to the weights, and the classes; None of other models than
+        those of texts, and where there is no tokenizer yet.
+
+        Raises:
+            DatasetError: the tokenizer cannot be read.
+        """
+        return None
+
     @abstractmethod
     def samples(self, role: str, weights: Path | None = None) -> Samples:
         """Real inputs for a role, "calibration" or "test". Raises DatasetError.
@@ -144,35 +154,77 @@ def require_torch() -> Any:
     return torch
 
 
+_FIT = (
+    "Give a .npz of `tinyml zoo train`, or a plain state dict (.safetensors, .pth, .pt) of this "
+    "model."
+)
+
+
 def load_user_weights(
-    path: Path,
-    model: nn.Module,
-    load_npz: Callable[[nn.Module, Path], None],
-    adopt: Callable[[nn.Module, Any], None],
+    path: Path, model: nn.Module, adopt: Callable[[nn.Module, Any], None]
 ) -> None:
     """Loads a user's file into a model.
 
     Args:
-        path: a .npz of `tinyml zoo train`, or a plain state dict (.pth, .pt).
-        load_npz: loads the former.
-        adopt: loads a state dict.
+        adopt: loads a state dict, raising DatasetError where it does not fit.
 
     Raises:
         DatasetError: the file is missing, unreadable or does not fit.
+        ToolMissingError: as `read_state`.
+    """
+    state = read_state(path)
+    try:
+        adopt(model, state)
+    except DatasetError as error:
+        raise DatasetError(f"{path} does not fit this model: {error.message}", _FIT) from None
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The tensors of a weights file by name; those of a .npz as float32.
+
+    Args:
+        path: a .npz of `tinyml zoo train`, or a plain state dict (.safetensors, .pth, .pt). None
+            of them is executed.
+
+    Raises:
+        DatasetError: the file is missing or unreadable.
+        ToolMissingError: PyTorch, or for a .safetensors file its package, is not installed.
     """
     torch = require_torch()
-    fit = "Give a .npz of `tinyml zoo train`, or a plain state dict (.pth, .pt) of this model."
+    if not path.is_file():
+        raise DatasetError(f"{path} does not exist")
     try:
         if path.suffix == ".npz":
-            load_npz(model, path)
-        else:
-            adopt(model, torch.load(path, map_location="cpu", weights_only=True))
-    except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist") from None
-    except DatasetError as error:
-        raise DatasetError(f"{path} does not fit this model: {error.message}", fit) from None
+            return _read_npz(path)
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except ToolMissingError:
+        raise
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise DatasetError(
-            f"{path} holds no readable weights: {reason[0] if reason else error!r}", fit
+            f"{path} holds no readable weights: {reason[0] if reason else error!r}", _FIT
         ) from None
+    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+        raise DatasetError(f"{path} holds no plain state dict: tensors by name", _FIT)
+    return state
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    import numpy as np
+    import torch
+
+    with np.load(path, allow_pickle=False) as stored:
+        return {k: torch.from_numpy(stored[k].astype(np.float32)) for k in stored.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors.torch import load_file
+    except ModuleNotFoundError:
+        raise ToolMissingError(
+            f"{path} needs the Python package 'safetensors'",
+            "Install the extra: pip install 'tinyml-toolchain[torch]'.",
+        ) from None
+    return dict(load_file(path))

@@ -64,9 +64,10 @@ class ImageModel(ZooModel):
         """The model in evaluation mode.
 
         Args:
-            weights: the user's own: a .npz of `save_weights`, or a state dict (.pth, .pt) with
-                timm's names. Without it the shipped weights; where none are shipped, seeded
-                random ones whose batch statistics were settled on real images.
+            weights: the user's own: a .npz of `save_weights`, or a state dict
+                (.safetensors, .pth, .pt) with timm's names. Without it the shipped weights;
+                where none are shipped, seeded random ones whose batch statistics were settled
+                on real images.
 
         Raises:
             DatasetError: the weights cannot be read or do not fit.
@@ -78,7 +79,7 @@ class ImageModel(ZooModel):
         model = self.build()
         shipped = WEIGHTS / f"{self.name}.npz"
         if weights is not None:
-            load_user_weights(weights, model, load_weights, adopt_state)
+            load_user_weights(weights, model, adopt_state)
         elif shipped.exists():
             load_weights(model, shipped)
         else:

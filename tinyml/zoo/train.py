@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tinyml.errors import DatasetError
 from tinyml.zoo.data import Dataset
+from tinyml.zoo.entry import read_state
 from tinyml.zoo.tinynet import adopt_state
 
 Advance = Callable[[int, int, float], None]
@@ -195,9 +196,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         DatasetError: a name or shape does not match.
     """
-    with np.load(path, allow_pickle=False) as stored:
-        state = {k: torch.from_numpy(stored[k]) for k in stored.files}
-    adopt_state(model, state)
+    adopt_state(model, read_state(path))
 
 
 def _save_checkpoint(checkpoint: Path, state: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example's firmware: raw text in, label out on the emulated boards, equal to Python."""
+"""The program of `tinyml classify`: raw text in, label out on the emulated boards, as in Python."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from tests.tinyml.text.test_device import MESSAGES
 from tinyml.export import Compiled, compile_model, write_c_folder
 from tinyml.importers.pytorch import module_to_onnx
 from tinyml.ir.execute import outputs
-from tinyml.runtimes.build import build_program
+from tinyml.runtimes.build import build_program, firmware_root
 from tinyml.runtimes.compiled import run_command
 from tinyml.samples import Samples
 from tinyml.source import Source
 from tinyml.targets import load_target
-from tinyml.text.device import write_tokenizer_folder
+from tinyml.text.device import TextModel, write_text_model
 from tinyml.text.tokenizer import encode, train_tokenizer
 from tinyml.zoo.embbert.deploy import deployable
 from tinyml.zoo.embbert.model import Classifier, EmbBertConfig
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "text_classification"
 LENGTH = 20
 CONFIG = EmbBertConfig(vocabulary=300, length=32, width=32, reduced=8, layers=2, kernel=8)
 TEXTS = [*(m.encode() for m in MESSAGES[:5]), b"", b'caf\xc3\xa9 \xff "quoted" ' + b"y" * 300]
@@ -46,9 +45,8 @@ def test_the_device_says_what_python_says(tmp_path: Path, board: str):
     made = compile_model(source, target, calibration)
     write_c_folder(made.c_model, "net", tmp_path / "c")
     sources = tmp_path / "text"
-    write_tokenizer_folder(tokenizer, "text", sources)
-    (sources / "classes.h").write_text('static const char *const classes[] = {"no", "yes"};\n')
-    application = [EXAMPLE / "classify.c", *sorted(sources.glob("*.c"))]
+    write_text_model(TextModel(tokenizer, ("no", "yes")), sources)
+    application = [firmware_root() / "text" / "classify.c", *sorted(sources.glob("*.c"))]
     build = tmp_path / "build"
     program = build_program(tmp_path / "c", "net", target, build, application=application)
     for text in TEXTS:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.tinyml.zoo.test_data import load_or_skip
@@ -194,11 +195,13 @@ def own() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth", ".pt"])
 def test_own_weights(own: nn.Module, tmp_path: Path, suffix: str):
     path = tmp_path / f"own{suffix}"
     if suffix == ".npz":
         save_weights(own, path)
+    elif suffix == ".safetensors":
+        save_file(own.state_dict(), path)
     else:
         torch.save(own.state_dict(), path)
     loaded = MNIST.load(path)
@@ -215,24 +218,27 @@ def refusal(path: Path) -> str:
 
 
 def test_weights_of_another_model_are_refused_by_parameter(tmp_path: Path):
-    torch.save(get_model("tinynet-e-10").build().state_dict(), tmp_path / "e.pth")
-    said = refusal(tmp_path / "e.pth")
-    assert "'conv_stem.weight' has shape (32, 3, 3, 3), the model's has (16, 1, 3, 3)" in said
+    other = get_model("tinynet-e-10").build().state_dict()
+    torch.save(other, tmp_path / "e.pth")
+    save_file(other, tmp_path / "e.safetensors")
+    for name in ("e.pth", "e.safetensors"):
+        said = refusal(tmp_path / name)
+        assert "'conv_stem.weight' has shape (32, 3, 3, 3), the model's has (16, 1, 3, 3)" in said
 
 
 def test_a_training_checkpoint_is_not_a_state_dict(own: nn.Module, tmp_path: Path):
     torch.save({"state_dict": own.state_dict()}, tmp_path / "c.pth")
-    assert "lack the parameter 'conv_stem.weight'" in refusal(tmp_path / "c.pth")
+    assert "holds no plain state dict" in refusal(tmp_path / "c.pth")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk"])
-@pytest.mark.parametrize("name", ["w.npz", "w.pth"])
+@pytest.mark.parametrize("name", ["w.npz", "w.pth", "w.safetensors"])
 def test_unreadable_weights(tmp_path: Path, name: str, content: bytes):
     (tmp_path / name).write_bytes(content)
     assert "holds no readable weights" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["gone.npz", "gone.pth"])
+@pytest.mark.parametrize("name", ["gone.npz", "gone.pth", "gone.safetensors"])
 def test_missing_weights(tmp_path: Path, name: str):
     assert refusal(tmp_path / name).endswith("does not exist")
 

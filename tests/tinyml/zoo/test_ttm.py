@@ -12,8 +12,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from tinyml.errors import DatasetError  # noqa: E402
 from tinyml.zoo import get_model  # noqa: E402
+from tinyml.zoo.entry import load_user_weights  # noqa: E402
 from tinyml.zoo.ttm.model import FAMILY, TinyTimeMixer, TtmConfig, adopt_state  # noqa: E402
 from tinyml.zoo.ttm.series import SeriesData, cut, load_series, windows  # noqa: E402
 from tinyml.zoo.ttm.train import (  # noqa: E402
@@ -115,11 +118,14 @@ def test_the_future_of_an_exogenous_channel_matters_and_only_then():
         ),
     ],
 )
-def test_states_that_do_not_fit(change, message):
+def test_states_that_do_not_fit(change, message, tmp_path):
     state = TinyTimeMixer(TINY).state_dict()
     change(state)
     with pytest.raises(DatasetError, match=message):
         adopt_state(TinyTimeMixer(TINY), state)
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(DatasetError, match=f"model.safetensors does not fit .*{message}"):
+        load_user_weights(tmp_path / "model.safetensors", TinyTimeMixer(TINY), adopt_state)
 
 
 @pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the shared checkpoint")

@@ -14,14 +14,15 @@ from tinyml.zoo.entry import WEIGHTS, ZooModel, load_user_weights, require_torch
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from tinyml.text.device import TextModel
     from tinyml.zoo.embbert.model import Classifier, EmbBertConfig
     from tinyml.zoo.entry import Advance
 
-CLASSES = {"spam-assassin": 2, "vader-sentiment": 2}
+CLASSES = {"spam-assassin": ("ham", "spam"), "vader-sentiment": ("negative", "positive")}
 
 
 @dataclass(frozen=True)
-class TextModel(ZooModel):
+class TextClassifier(ZooModel):
     """An EmbBERT-Q classifier, compiled for texts of at most ``length`` tokens.
 
     Args:
@@ -58,15 +59,15 @@ class TextModel(ZooModel):
 
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return Classifier(self.config(), CLASSES[self.dataset])
+            return Classifier(self.config(), len(CLASSES[self.dataset]))
 
     def load(self, weights: Path | None = None) -> Classifier:
         """The classifier in evaluation mode.
 
         Args:
-            weights: the user's own: a .npz of `tinyml zoo train`, or a state dict (.pth, .pt)
-                with the published names. Without it the shipped weights; where none are
-                shipped, seeded random ones.
+            weights: the user's own: a .npz of `tinyml zoo train`, or a state dict
+                (.safetensors, .pth, .pt) with the published names. Without it the shipped
+                weights; where none are shipped, seeded random ones.
 
         Raises:
             DatasetError: the weights cannot be read or do not fit.
@@ -77,7 +78,7 @@ class TextModel(ZooModel):
         model = self.build()
         shipped = WEIGHTS / f"{self.stored}.npz"
         if weights is not None:
-            load_user_weights(weights, model, load_half, adopt_state)
+            load_user_weights(weights, model, adopt_state)
         elif shipped.exists():
             load_half(model, shipped)
         return model.eval()
@@ -90,15 +91,25 @@ class TextModel(ZooModel):
         """
         from tinyml.text.tokenizer import load_tokenizer
 
-        folder = WEIGHTS if weights is None else weights.parent
-        stem = self.stored if weights is None else weights.stem
-        path = folder / f"{stem}.tokenizer.json"
+        path = self._tokenizer_path(weights)
         if weights is None and not path.exists():
             raise DatasetError(
                 f"no tokenizer is shipped for '{self.name}'",
                 f"Train one: tinyml zoo train {self.name} --out FOLDER, then give --weights.",
             )
         return load_tokenizer(path)
+
+    def _tokenizer_path(self, weights: Path | None) -> Path:
+        folder = WEIGHTS if weights is None else weights.parent
+        stem = self.stored if weights is None else weights.stem
+        return folder / f"{stem}.tokenizer.json"
+
+    def text(self, weights: Path | None = None) -> TextModel | None:
+        from tinyml.text.device import TextModel
+
+        if not self._tokenizer_path(weights).exists():
+            return None
+        return TextModel(self.tokenizer(weights), CLASSES[self.dataset])
 
     def to_onnx(self, weights: Path | None = None) -> bytes:
         from tinyml.importers.pytorch import module_to_onnx
@@ -129,14 +140,14 @@ class TextModel(ZooModel):
 
 
 TEXT_MODELS = (
-    TextModel(
+    TextClassifier(
         "embbert-q-spam",
         "EmbBERT-Q",
         "spam or not, e-mails of up to 256 tokens; published configuration",
         "spam-assassin",
         True,
     ),
-    TextModel(
+    TextClassifier(
         "embbert-q-spam-64",
         "EmbBERT-Q",
         "the same weights, compiled for 64 tokens",
@@ -145,7 +156,7 @@ TEXT_MODELS = (
         64,
         "embbert-q-spam",
     ),
-    TextModel(
+    TextClassifier(
         "embbert-q-sentiment",
         "EmbBERT-Q",
         "negative or positive, reviews and tweets of up to 64 tokens",

@@ -34,6 +34,7 @@ from tinyml.text.tokenizer import (
 )
 from tinyml.zoo.embbert.model import Classifier, EmbBertConfig, PreTraining
 from tinyml.zoo.embbert.texts import TextDataset, Texts
+from tinyml.zoo.entry import read_state
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     Ids = np.ndarray[tuple[int, int], np.dtype[np.int32]]
 
 Advance = Callable[[int, int, float], None]
+
+_PRETRAINING_HEADS = ("nsp_classifier.", "mlm_classifier.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def train_classifier(
         The facts, as written to NAME.json.
 
     Raises:
-        DatasetError: a file of a stopped run cannot be read.
+        DatasetError: a file of a stopped run cannot be read, or belongs to another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -360,16 +363,14 @@ def save_half(model: nn.Module, path: Path) -> None:
 
 def load_half(model: nn.Module, path: Path) -> None:
     """Loads what `save_half` wrote. Raises DatasetError where a name or shape does not match."""
-    with np.load(path, allow_pickle=False) as stored:
-        state = {k: torch.from_numpy(stored[k].astype(np.float32)) for k in stored.files}
-    adopt_state(model, state)
+    adopt_state(model, read_state(path))
 
 
 def adopt_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Copies parameters by name; others in ``state`` (a pre-training head) are ignored.
+    """Copies parameters by name; the heads of pre-training may be there and are left out.
 
     Raises:
-        DatasetError: a parameter is missing or of another shape.
+        DatasetError: a parameter is missing, unknown or of another shape.
     """
     wanted = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     for key, shape in wanted.items():
@@ -379,6 +380,9 @@ def adopt_state(model: nn.Module, state: dict[str, Tensor]) -> None:
             raise DatasetError(
                 f"'{key}' has shape {tuple(state[key].shape)}, the model's has {shape}"
             )
+    unknown = [k for k in state if k not in wanted and not k.startswith(_PRETRAINING_HEADS)]
+    if unknown:
+        raise DatasetError(f"the model has no parameter '{unknown[0]}' of the weights")
     model.load_state_dict({k: state[k] for k in wanted})
 
 
@@ -418,7 +422,8 @@ def _save(
 
 
 def _resume(checkpoint: Path, recipe: TextRecipe, config: EmbBertConfig) -> dict[str, Any]:
-    """The state of a stopped run of the same recipe, empty where there is none."""
+    """The state of a stopped run of the same recipe, empty where there is none. Raises
+    DatasetError."""
     if not checkpoint.exists():
         return {}
     try:
@@ -428,8 +433,12 @@ def _resume(checkpoint: Path, recipe: TextRecipe, config: EmbBertConfig) -> dict
             f"the checkpoint {checkpoint} cannot be read: {type(error).__name__}",
             "Delete it to train from the start.",
         ) from None
-    same = state["recipe"] == asdict(recipe) and state["config"] == asdict(config)
-    return state if same else {}
+    if state["recipe"] != asdict(recipe) or state["config"] != asdict(config):
+        raise DatasetError(
+            f"the checkpoint {checkpoint} belongs to a run with another recipe",
+            "Go on with its options, or delete it to train from the start.",
+        )
+    return state
 
 
 def _plot(pretraining: list[dict[str, float]], tuning: list[dict[str, float]], path: Path) -> None:

@@ -68,9 +68,9 @@ class ForecastModel(ZooModel):
         """The network in evaluation mode.
 
         Args:
-            weights: the user's own: a .npz of `tinyml zoo train`, or a state dict (.pth, .pt)
-                with granite-tsfm's names. Without it the shipped weights; where none are
-                shipped, seeded random ones.
+            weights: the user's own: a .npz of `tinyml zoo train`, or a state dict
+                (.safetensors, .pth, .pt) with granite-tsfm's names. Without it the shipped
+                weights; where none are shipped, seeded random ones.
 
         Raises:
             DatasetError: the weights cannot be read or do not fit.
@@ -82,7 +82,7 @@ class ForecastModel(ZooModel):
         model = self.build()
         shipped = WEIGHTS / f"{self.stored}.npz"
         if weights is not None:
-            load_user_weights(weights, model, load_state, adopt_state)
+            load_user_weights(weights, model, adopt_state)
         elif shipped.exists():
             load_state(model, shipped)
         return model.eval()

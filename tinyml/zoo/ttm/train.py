@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyml.errors import DatasetError
+from tinyml.zoo.entry import read_state
 from tinyml.zoo.ttm.model import TinyTimeMixer, TtmConfig, adopt_state
 from tinyml.zoo.ttm.series import Float, SeriesData, batches, cut, windows
 
@@ -93,7 +94,7 @@ def train_forecaster(
     checkpoint = _Checkpoint(folder / f"{name}.checkpoint", recipe)
     steps_each = [len(_starts(s.data, s.config, recipe, 0)) // recipe.batch for s in stages]
     steps = recipe.epochs * sum(steps_each)
-    done, history, weights = 0, list[dict[str, Any]](), _start_state(start)
+    done, history, weights = 0, list[dict[str, Any]](), {} if start is None else read_state(start)
     started = time.monotonic()
     for stage, each in zip(stages, steps_each, strict=True):
         run = _Run(stage, recipe, weights, checkpoint)
@@ -337,29 +338,7 @@ def save_state(model: nn.Module, path: Path) -> None:
 
 def load_state(model: nn.Module, path: Path) -> None:
     """Loads what `save_state` wrote. Raises DatasetError where a name or shape does not match."""
-    adopt_state(model, _npz(path))
-
-
-def _npz(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as stored:
-        return {k: torch.from_numpy(stored[k].astype(np.float32)) for k in stored.files}
-
-
-def _start_state(start: Path | None) -> dict[str, Tensor]:
-    if start is None:
-        return {}
-    try:
-        if start.suffix == ".npz":
-            return _npz(start)
-        state: dict[str, Tensor] = torch.load(start, map_location="cpu", weights_only=True)
-        return state
-    except FileNotFoundError:
-        raise DatasetError(f"{start} does not exist") from None
-    except Exception as error:
-        raise DatasetError(
-            f"{start} holds no readable weights: {error}",
-            "Give a .npz of `tinyml zoo train`, or a plain state dict (.pth, .pt).",
-        ) from None
+    adopt_state(model, read_state(path))
 
 
 def _plot(history: list[dict[str, Any]], path: Path) -> None:

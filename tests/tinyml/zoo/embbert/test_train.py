@@ -90,17 +90,17 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(data: TextDataset, tmp_path: P
             np.testing.assert_allclose(a[key], b[key], atol=1e-3)
 
 
-def test_a_checkpoint_of_another_recipe_is_not_used(data: TextDataset, tmp_path: Path):
+def test_a_checkpoint_of_another_recipe_is_refused_and_kept(data: TextDataset, tmp_path: Path):
     def stop(step: int, steps: int, loss: float) -> None:
         if step == steps:
             raise StoppedError
 
     with pytest.raises(StoppedError):
         train_classifier(data, CONFIG, RECIPE, tmp_path, "t", stop)
-    seen: list[int] = []
-    other = replace(RECIPE, epochs=1)
-    train_classifier(data, CONFIG, other, tmp_path, "t", lambda s, n, x: seen.append(s))
-    assert seen[0] == 1
+    kept = (tmp_path / "t.checkpoint").read_bytes()
+    with pytest.raises(DatasetError, match=r"t\.checkpoint belongs to a run with another recipe"):
+        train_classifier(data, CONFIG, replace(RECIPE, epochs=1), tmp_path, "t", quiet)
+    assert (tmp_path / "t.checkpoint").read_bytes() == kept
 
 
 def test_a_damaged_checkpoint_is_named(data: TextDataset, tmp_path: Path):

@@ -2,7 +2,7 @@
  *
  * Raw text in, label out, on the device: reads text.txt, prints the label with its scores.
  * Everything between is integers; the only memory is the model's arena, the text, and 1 KiB for
- * the tokenizer.
+ * the tokenizer. `tinyml classify` runs this program; one of your own may begin from it.
  */
 #include TML_MODEL_HEADER
 
@@ -18,7 +18,7 @@ enum { MOST_TEXT = 8192, MOST_LINE = 160 };
 
 static uint8_t arena[JOIN(TML_MODEL_NAME, _arena_bytes)] TML_ALIGNED;
 static uint16_t work[TML_TOKENIZER_WORK_BYTES / sizeof(uint16_t)];
-static char text[MOST_TEXT];
+static char text[MOST_TEXT + 1]; /* one more tells that there is more */
 
 static char line[MOST_LINE];
 static size_t used;
@@ -50,11 +50,13 @@ int main(void) {
         tml_print("text.txt: cannot open");
         return 1;
     }
-    const int32_t bytes = tml_read(file, text, sizeof text);
+    int32_t bytes = tml_read(file, text, sizeof text);
     if (bytes < 0) {
         tml_print("text.txt: cannot read");
         return 1;
     }
+    const bool longer = bytes > MOST_TEXT;
+    if (longer) bytes = MOST_TEXT;
     const tml_tokenized_t seen =
         tml_tokenize(&text_tokenizer, text, (size_t)bytes, ids, length, work);
     MODEL.run(arena, MODEL.weights);
@@ -72,7 +74,7 @@ int main(void) {
     }
     say("  tokens ");
     say_number(seen.tokens);
-    if (seen.truncated) say(", text cut");
+    if (seen.truncated || longer) say(", text cut");
     if (seen.word_cut) say(", a word cut");
     if (seen.unknown) {
         say(", unknown characters ");
