@@ -30,6 +30,11 @@ def ids(name: str, shape: Sequence[int]) -> Tensor:
     return Tensor(name, tuple(shape), DType.INT32)
 
 
+def flags(name: str, shape: Sequence[int]) -> Tensor:
+    """Truth values."""
+    return Tensor(name, tuple(shape), DType.BOOL)
+
+
 def model(
     op: Operator,
     ins: Sequence[Tensor],
@@ -39,7 +44,8 @@ def model(
 ) -> Graph:
     """A graph of one node; constants are the inputs that have data."""
     shape = op.infer([t.shape for t in ins])
-    out = Tensor("out", shape, dtype, Quantisation.per_tensor(scale, zero))
+    plain = dtype in (DType.INT32, DType.BOOL)
+    out = Tensor("out", shape, dtype, None if plain else Quantisation.per_tensor(scale, zero))
     graph = Graph(
         "single",
         {**{t.name: t for t in ins}, "out": out},
@@ -85,7 +91,8 @@ def random_feeds(graph: Graph, rng: np.random.Generator, count: int) -> list[dic
 
 
 def _ends(graph: Graph, tensor: Tensor) -> tuple[int, int]:
-    return tensor.dtype.limits if tensor.quant else (0, id_count(graph, tensor) - 1)
+    whole = tensor.quant is None and tensor.dtype is not DType.BOOL
+    return (0, id_count(graph, tensor) - 1) if whole else tensor.dtype.limits
 
 
 def _filled(tensor: Tensor, value: int) -> Array:

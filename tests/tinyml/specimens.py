@@ -8,22 +8,28 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tests.tinyml.single_op import activation, ids, weights_and_bias, wide
+from tests.tinyml.single_op import activation, flags, ids, weights_and_bias, wide
 from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
 from tinyml.ops import (
     Abs,
     Activation,
     Add,
     ArgMax,
+    ArgMin,
     AveragePool2D,
     BatchMatMul,
+    Compare,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     Gather,
+    L2Normalize,
     LeakyRelu,
+    Logical,
+    LogicalNot,
     Logistic,
+    LogSoftmax,
     Maximum,
     MaxPool2D,
     Mean,
@@ -33,11 +39,13 @@ from tinyml.ops import (
     Prelu,
     ReduceMax,
     ReduceMin,
+    Relation,
     Relu,
     Requantise,
     Reshape,
     ResizeBilinear,
     Rsqrt,
+    Select,
     Slice,
     Softmax,
     SquaredDifference,
@@ -105,6 +113,7 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
     yield of(Transpose((2, 0, 1)), x, scale=x.q.s)
     yield of(Reshape((small[1], 2 * small[2])), x, scale=x.q.s)
     yield of(Pad((0, 1, 2), (1, 0, 1)), x, scale=x.q.s)
+    yield of(Pad((1, 0, 2), (0, 1, 1), integer(-32768, 32767)), x, scale=x.q.s)
     yield of(Concatenation(2), x, replace(last, shape=(2, small[1], 3), quant=x.quant), scale=x.q.s)
     yield of(Slice((0, 0, 1), (2, small[1], small[2] - 1)), x, scale=x.q.s)
     yield of(Slice((1, 0, 0), (1, 1, (small[2] + 1) // 2), (1, 1, 2)), x, scale=x.q.s)
@@ -142,7 +151,9 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
         resized = ResizeBilinear((integer(1, 9), integer(1, 9)), corners, halves)
         yield Specimen(resized, [picture], 0.04, zeros[0], DType.INT8)
     yield Specimen(Slice((0, 0, 1), (2, 1, 1), (1, 2, 1)), [a], 0.04, zeros[0], DType.INT8)
+    a2 = activation("a", (3, small[2]), 0.04, zeros[0])
     many = activation("a", (2, integer(1, 9), integer(1, 3), integer(1, 9)), 0.04, zeros[0])
+    yield Specimen(Pad((0, 1), (2, 0), integer(-128, 127)), [a2], 0.04, zeros[0], DType.INT8)
     for op in (Maximum(), Minimum()):
         for shape in (many.shape, (1, 1, 1, many.shape[3])):
             yield Specimen(
@@ -153,6 +164,23 @@ def specimens(rng: np.random.Generator) -> Iterator[Specimen]:
     for axes in ((1,), (1, 2), (3,)):
         yield Specimen(ReduceMax(axes), [many], 0.04, zeros[0], DType.INT8)
     yield Specimen(ArgMax(), [many], 1.0, 0, DType.INT32)
+    yield Specimen(ArgMin(), [many], 1.0, 0, DType.INT32)
+    near = activation("b", (1, *many.shape[1:3], 1), 0.03, zeros[1])
+    for relation in Relation:
+        yield Specimen(Compare(relation), [many, near], 1.0, 0, DType.BOOL)
+    some = ids("ids", (2, 5))
+    yield Specimen(Compare(Relation.LESS_EQUAL), [some, replace(some, name="i")], 1, 0, DType.BOOL)
+    yield Specimen(Compare(Relation.NOT_EQUAL), [some, replace(some, name="i")], 1, 0, DType.BOOL)
+    yes, no = flags("yes", many.shape), flags("no", (1, 1, 1, many.shape[3]))
+    for either in (False, True):
+        yield Specimen(Logical(either), [yes, no], 1.0, 0, DType.BOOL)
+    yield Specimen(LogicalNot(), [yes], 1.0, 0, DType.BOOL)
+    for condition, second in ((yes, many), (no, replace(many, shape=no.shape))):
+        parts = [condition, many, replace(second, name="b")]
+        yield Specimen(Select(), parts, 0.04, zeros[0], DType.INT8)
+    yield of(Select(), flags("f", small), x, replace(last, quant=x.quant), scale=x.q.s)
+    yield Specimen(LogSoftmax(), [many], 1 / 16, 127, DType.INT8)
+    yield Specimen(L2Normalize(), [many], 1 / 128, 0, DType.INT8)
     table = Tensor(
         "table",
         (7, 5),
@@ -175,7 +203,7 @@ def graph_of(
             names = [graph.add(replace(t, name=f"{t.name}_{index}")) for t in specimen.ins]
             quant = Quantisation.per_tensor(specimen.scale, specimen.zero)
             shape = specimen.op.infer([t.shape for t in specimen.ins])
-            whole = specimen.dtype is DType.INT32
+            whole = specimen.dtype in (DType.INT32, DType.BOOL)
             out = graph.add(Tensor(f"out_{index}", shape, specimen.dtype, None if whole else quant))
             graph.inputs += [n for n in names if not graph.tensors[n].is_constant]
             graph.outputs.append(out)

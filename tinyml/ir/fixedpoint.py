@@ -201,6 +201,33 @@ def _exp_on_interval(a: Int64) -> Int64:
     return constant_term + doubling_high_multiply(constant_term, x + inner)
 
 
+def log_of_one_and_more(x: Int64, integer_bits: int, result_bits: int) -> Int64:
+    """Natural logarithm of x >= 1 in Q(integer_bits), as Q(result_bits): a power of two and a
+    quotient of polynomials around it (TFLite log_x_for_x_greater_than_or_equal_to_1)."""
+    log_2, root_half, fourth_root_half = 1488522236, 1518500250, 1805811301
+    alpha_n, alpha_d, alpha_i, alpha_f = 117049297, 127690142, 1057819769, 638450708
+    # One bit more than the result, as products with the power of two may saturate.
+    bits = result_bits + 1
+    quarter = rounding_divide_by_pot(1 << 29, bits)
+    times = doubling_high_multiply
+    # Twice: as it is, and times the root of one half; the better of the two is taken.
+    zeros_a = 31 - np.floor(np.log2(x)).astype(np.int64)
+    scaled_a = saturating_left_shift(times(x << (zeros_a - 1), root_half), 1)
+    zeros_b = 30 - np.floor(np.log2(times(x, root_half))).astype(np.int64)
+    scaled_b = np.minimum(x << zeros_b, INT32_MAX)
+    power_a = saturating_left_shift(integer_bits - zeros_a, 31 - bits) + quarter
+    power_b = saturating_left_shift(integer_bits - zeros_b, 31 - bits) - quarter
+    power = np.clip(np.maximum(power_a, power_b), INT32_MIN, INT32_MAX)
+    r = np.minimum(scaled_a, scaled_b)
+    p, q = (r + fourth_root_half + 1) >> 1, 2 * (r - fourth_root_half)
+    square = times(q, q)
+    numerator = times(q, r) + times(times(q, square), alpha_n)
+    inner = alpha_i + q + times(alpha_d, square)
+    denominator = times(p, inner) + times(alpha_f, q)
+    part = times(rounding_divide_by_pot(numerator, bits), one_over_one_plus_x(denominator))
+    return saturating_left_shift(times(power, log_2) + part, 1)
+
+
 def saturate(x: Any, dtype: DType, bounds: tuple[int, int] | None = None) -> NDArray[Any]:
     """Values saturated to ``bounds``, by default the range of ``dtype``, as that type."""
     low, high = bounds or dtype.limits

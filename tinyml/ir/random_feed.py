@@ -20,7 +20,8 @@ def random_feed(graph: Graph, rng: np.random.Generator) -> dict[str, Array]:
 def _random(graph: Graph, tensor: Tensor, rng: np.random.Generator) -> Array:
     if tensor.dtype is DType.FLOAT32:
         return rng.standard_normal(tensor.shape).astype(np.float32)
-    low, high = (0, id_count(graph, tensor) - 1) if tensor.quant is None else tensor.dtype.limits
+    ids = tensor.quant is None and tensor.dtype is not DType.BOOL
+    low, high = (0, id_count(graph, tensor) - 1) if ids else tensor.dtype.limits
     return rng.integers(low, high, tensor.shape, endpoint=True).astype(tensor.dtype.numpy)
 
 

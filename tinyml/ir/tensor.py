@@ -23,6 +23,7 @@ class DType(Enum):
     INT16 = "int16"
     INT32 = "int32"
     INT64 = "int64"
+    BOOL = "bool"  # 0 or 1 in a byte
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -35,6 +36,8 @@ class DType(Enum):
     @property
     def limits(self) -> tuple[int, int]:
         """The least and the greatest integer of an integer type."""
+        if self is DType.BOOL:
+            return 0, 1
         info = np.iinfo(self.numpy)
         return int(info.min), int(info.max)
 

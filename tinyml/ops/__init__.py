@@ -5,6 +5,7 @@ from tinyml.ops.activation import Activation
 from tinyml.ops.add import Add, Sub
 from tinyml.ops.attention import Attention
 from tinyml.ops.batch_matmul import BatchMatMul
+from tinyml.ops.compare import Compare, Logical, LogicalNot, Relation, Select
 from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
 from tinyml.ops.float_only import Div, FloatOnly, Sqrt
@@ -12,10 +13,12 @@ from tinyml.ops.fully_connected import FullyConnected
 from tinyml.ops.gate import Gate
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
+from tinyml.ops.l2_normalize import L2Normalize
 from tinyml.ops.layer_norm import LayerNorm
+from tinyml.ops.log_softmax import LogSoftmax
 from tinyml.ops.lstm import Lstm
 from tinyml.ops.masked_softmax import MaskedSoftmax
-from tinyml.ops.maximum import ArgMax, Maximum, Minimum
+from tinyml.ops.maximum import ArgMax, ArgMin, Maximum, Minimum
 from tinyml.ops.mean import Mean, ReduceMax, ReduceMin, Reduction, Sum
 from tinyml.ops.movement import Concatenation, Pad, Reshape, Transpose
 from tinyml.ops.mul import Mul
@@ -49,9 +52,11 @@ __all__ = [
     "Activation",
     "Add",
     "ArgMax",
+    "ArgMin",
     "Attention",
     "AveragePool2D",
     "BatchMatMul",
+    "Compare",
     "Concatenation",
     "Conv2D",
     "DepthwiseConv2D",
@@ -63,9 +68,13 @@ __all__ = [
     "Gather",
     "Gelu",
     "HardSwish",
+    "L2Normalize",
     "LayerNorm",
     "LeakyRelu",
     "MaskedSoftmax",
+    "LogSoftmax",
+    "Logical",
+    "LogicalNot",
     "Logistic",
     "Lstm",
     "MaxPool2D",
@@ -79,12 +88,14 @@ __all__ = [
     "ReduceMax",
     "ReduceMin",
     "Reduction",
+    "Relation",
     "Relu",
     "Relu6",
     "Requantise",
     "Reshape",
     "ResizeBilinear",
     "Rsqrt",
+    "Select",
     "Slice",
     "SequenceConv",
     "Softmax",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maximum and minimum of two tensors, and the position of the largest of a row."""
+"""Maximum and minimum of two tensors, and the position of the largest or smallest of a row."""
 
 from __future__ import annotations
 
@@ -69,33 +69,58 @@ class Minimum(Extreme):
 
 
 @dataclass(frozen=True)
-class ArgMax(Operator):
-    """The position of the first largest element of the innermost axis, int32 (...)."""
+class Arg(Operator):
+    """The position of the first best element of the innermost axis, int32 (...)."""
 
-    kind: ClassVar[str] = "arg_max"
+    tflite_name: ClassVar[str]
+    tflite_options: ClassVar[str]
+    onnx_name: ClassVar[str]
+    find: ClassVar[Callable[..., Any]]
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         if not inputs[0]:
-            raise ValueError("arg_max: a single number")
+            raise ValueError(f"{self.kind}: a single number")
         return inputs[0][:-1]
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
-        return np.asarray(np.argmax(inputs[0], axis=-1), np.float32)
+        return np.asarray(type(self).find(inputs[0], axis=-1), np.float32)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return np.asarray(np.argmax(inputs[0], axis=-1), np.int32)
+        return np.asarray(type(self).find(inputs[0], axis=-1), np.int32)
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        axis = b.integers("axis", [len(ins[0].shape) - 1])
-        inputs = [b.tensor(ins[0]), axis]
-        b.operator("ARG_MAX", inputs, [b.tensor(out)], "ArgMaxOptions", outputType=b.int32)
+        inputs = [b.tensor(ins[0]), b.integers("axis", [len(ins[0].shape) - 1])]
+        fields = {"outputType": b.int32}
+        b.operator(self.tflite_name, inputs, [b.tensor(out)], self.tflite_options, **fields)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         x = b.to_nhwc(b.integers_of(ins[0]), ins[0].shape)
-        found = b.node("ArgMax", [x], axis=len(ins[0].shape) - 1, keepdims=0)
+        found = b.node(self.onnx_name, [x], axis=len(ins[0].shape) - 1, keepdims=0)
         b.cast(out, b.to_nchw(found, out.shape))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         depth = ins[0].shape[-1]
         shape = c.shape("tml_softmax_t", {"rows": ins[0].elements // depth, "depth": depth})
-        c.call("tml_arg_max_s8", shape, c.read(ins[0]), c.write(out))
+        c.call(f"tml_{self.kind}_s8", shape, c.read(ins[0]), c.write(out))
+
+
+@dataclass(frozen=True)
+class ArgMax(Arg):
+    """The position of the first largest element."""
+
+    kind: ClassVar[str] = "arg_max"
+    tflite_name: ClassVar[str] = "ARG_MAX"
+    tflite_options: ClassVar[str] = "ArgMaxOptions"
+    onnx_name: ClassVar[str] = "ArgMax"
+    find: ClassVar[Callable[..., Any]] = np.argmax
+
+
+@dataclass(frozen=True)
+class ArgMin(Arg):
+    """The position of the first smallest element."""
+
+    kind: ClassVar[str] = "arg_min"
+    tflite_name: ClassVar[str] = "ARG_MIN"
+    tflite_options: ClassVar[str] = "ArgMinOptions"
+    onnx_name: ClassVar[str] = "ArgMin"
+    find: ClassVar[Callable[..., Any]] = np.argmin

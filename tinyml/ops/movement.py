@@ -105,10 +105,12 @@ class Pad(Operator):
 
     Args:
         before, after: elements added on each axis, at most 4 axes.
+        value: the integer to add instead, in an integer graph.
     """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
+    value: int | None = None
     kind: ClassVar[str] = "pad"
     has_int16: ClassVar[bool] = True
     rule: ClassVar[Rule] = Rule.SAME_AS_INPUT
@@ -127,21 +129,31 @@ class Pad(Operator):
         return self._pad(inputs[0], 0)
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        return self._pad(inputs[0], self._value(ins[0]))
+        return self._pad(inputs[0], self.added(ins[0]))
 
-    @staticmethod
-    def _value(x: Tensor) -> int:
+    def added(self, x: Tensor) -> int:
+        """The integer that is added."""
+        if self.value is not None:
+            return self.value
         return x.quant.z if x.quant else 0
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         widths = np.array([self.before, self.after], np.int32).T
-        pads = b.constant("pads", np.ascontiguousarray(widths))
-        b.operator("PAD", [b.tensor(ins[0]), pads], [b.tensor(out)], "PadOptions")
+        inputs = [b.tensor(ins[0]), b.constant("pads", np.ascontiguousarray(widths))]
+        if self.value is None:
+            b.operator("PAD", inputs, [b.tensor(out)], "PadOptions")
+            return
+        value = np.array([self.value], out.dtype.numpy)
+        inputs.append(b.constant("padding", value, out.quant))
+        b.operator("PADV2", inputs, [b.tensor(out)], "PadV2Options")
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         order = b.order(len(out.shape))
         pads = [self.before[i] for i in order] + [self.after[i] for i in order]
-        b.write(out, b.node("Pad", [b.read(ins[0]), b.integers(pads)], mode="constant"))
+        inputs = [b.read(ins[0]), b.integers(pads)]
+        if self.value is not None:
+            inputs.append(b.scalar(out.q.s * (self.value - out.q.z)))
+        b.write(out, b.node("Pad", inputs, mode="constant"))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         dims, before, after = list(ins[0].shape), list(self.before), list(self.after)
@@ -164,7 +176,7 @@ class Pad(Operator):
                 "after": (0,) * lead + tuple(after),
             },
         )
-        record = c.record([self._value(ins[0])])
+        record = c.record([self.added(ins[0])])
         c.call(f"tml_pad_{c.suffix(out)}", shape, record, c.read(ins[0]), c.write(out))
 
 

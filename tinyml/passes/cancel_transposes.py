@@ -172,7 +172,8 @@ def _moved(op: Operator, permutation: Sequence[int]) -> Operator:
     if isinstance(op, Concatenation):
         return Concatenation(permutation[op.axis])
     if isinstance(op, Pad):
-        return Pad(tuple(op.before[i] for i in back), tuple(op.after[i] for i in back))
+        before, after = (tuple(side[i] for i in back) for side in (op.before, op.after))
+        return replace(op, before=before, after=after)
     return op
 
 

@@ -3,7 +3,8 @@
 
 Requires: an int8 graph.
 Ensures: no table reads a tensor that only a table wrote for it; SiLU, which TFLite spells as
-LOGISTIC and MUL, is one table, and so is arithmetic with a constant of one value. Exact by
+LOGISTIC and MUL, is one table, and so are arithmetic with a constant of one value and a choice by
+what the tensor is compared with. Exact by
 construction: the table is made by running the operators on all 256 values.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.tensor import Array, DType, Tensor
-from tinyml.ops import Unary
+from tinyml.ops import LogicalNot, Select, Unary
 from tinyml.ops.binary import Binary
 from tinyml.ops.table import Table
 from tinyml.ops.unary import ALL_INT8
@@ -32,6 +33,8 @@ class CollapseTables(Pass):
                 continue
             source, values = found
             known[node.output] = found
+            if graph.out(node).dtype is DType.BOOL:
+                continue  # nothing reads it any more where a table took over
             table = graph.add(
                 Tensor(f"{node.output}_table", (256,)).with_data(values, graph.out(node).q)
             )
@@ -48,14 +51,14 @@ class CollapseTables(Pass):
     def _as_table(
         graph: Graph, node: Node, known: dict[str, tuple[str, Array]]
     ) -> tuple[str, Array] | None:
-        if not isinstance(node.op, Unary | Binary | Table):
+        if not isinstance(node.op, Unary | Binary | LogicalNot | Select | Table):
             return None
         if isinstance(node.op, Table):
             source, values = known.get(node.inputs[0], (node.inputs[0], ALL_INT8))
             table = graph.tensors[node.inputs[1]].values
             return source, np.asarray(table[values.astype(np.int64) + 128])
         ins, out = graph.ins(node), graph.out(node)
-        if any(t.dtype is not DType.INT8 for t in (*ins, out)):
+        if any(t.dtype not in (DType.INT8, DType.BOOL) for t in (*ins, out)):
             return None
         sources, feeds = set(), []
         for tensor in ins:
@@ -64,7 +67,7 @@ class CollapseTables(Pass):
                 if np.unique(tensor.data).size != 1:
                     return None
                 feeds.append(np.broadcast_to(tensor.data.ravel()[:1], ALL_INT8.shape))
-            elif tensor.shape == out.shape:
+            elif tensor.shape == out.shape and (tensor.name in known or tensor.dtype is DType.INT8):
                 source, values = known.get(tensor.name, (tensor.name, ALL_INT8))
                 sources.add(source)
                 feeds.append(values)

@@ -34,6 +34,7 @@ class FoldPadding(Pass):
         readers = graph.consumers(node.output)
         return (
             isinstance(node.op, Pad)
+            and node.op.value is None
             and len(node.op.before) == 4
             and node.op.before[0] == node.op.after[0] == 0
             and node.op.before[3] == node.op.after[3] == 0

@@ -71,8 +71,8 @@ def intervals(graph: Graph) -> dict[str, Interval]:
 
 def _everything(tensor: Tensor) -> Interval:
     channels = tensor.shape[-1] if tensor.shape else 1
-    info = np.iinfo(tensor.dtype.numpy)
-    return Interval(np.full(channels, info.min, np.int64), np.full(channels, info.max, np.int64))
+    low, high = tensor.dtype.limits
+    return Interval(np.full(channels, low, np.int64), np.full(channels, high, np.int64))
 
 
 Rule = Callable[[Node, Sequence[Tensor], Tensor, Sequence[Interval]], Interval]
@@ -141,8 +141,8 @@ def _pad(node: Node, ins: Sequence[Tensor], out: Tensor, given: Sequence[Interva
     assert isinstance(node.op, Pad)
     if node.op.before[-1] or node.op.after[-1]:
         return _everything(out)
-    z = ins[0].q.z
-    return Interval(np.minimum(given[0].low, z), np.maximum(given[0].high, z))
+    added = node.op.added(ins[0])
+    return Interval(np.minimum(given[0].low, added), np.maximum(given[0].high, added))
 
 
 def _moved(node: Node, ins: Sequence[Tensor], out: Tensor, given: Sequence[Interval]) -> Interval:

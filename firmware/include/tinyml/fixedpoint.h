@@ -124,4 +124,39 @@ static inline int32_t tml_exp_on_negative_q5(int32_t a) {
     return result;
 }
 
+/* Leading zeros of x > 0. */
+static inline int32_t tml_leading_zeros(int32_t x) {
+    int32_t count = 0;
+    for (; count < 31 && !((uint32_t)x & 0x80000000u); x = tml_shift_left(x, 1)) ++count;
+    return count;
+}
+
+/* The natural logarithm of x >= 1 in Q12.19, as Q5.26: a power of two, and a quotient of
+ * polynomials around it. */
+static inline int32_t tml_log_of_one_and_more(int32_t x) {
+    const int32_t root_half = 1518500250, fourth_root_half = 1805811301;
+    const int32_t quarter = 1 << 23; /* in Q6.25 */
+    const int32_t zeros_a = tml_leading_zeros(x);
+    const int32_t upper = tml_shift_left(x, zeros_a - 1);
+    const int32_t r_a = tml_saturating_shift_left(tml_doubling_high_multiply(upper, root_half), 1);
+    const int32_t zeros_b = tml_leading_zeros(tml_doubling_high_multiply(x, root_half)) - 1;
+    const int32_t r_b = tml_saturating_shift_left(x, zeros_b);
+    const int32_t power_a = tml_shift_left(12 - zeros_a, 25) + quarter;
+    const int32_t power_b = tml_shift_left(12 - zeros_b, 25) - quarter;
+    const int32_t power = power_a > power_b ? power_a : power_b;
+    const int32_t r = r_a < r_b ? r_a : r_b;
+    const int32_t p = (int32_t)(((int64_t)r + fourth_root_half + 1) >> 1);
+    const int32_t q = 2 * (r - fourth_root_half);
+    const int32_t square = tml_doubling_high_multiply(q, q);
+    const int32_t cube = tml_doubling_high_multiply(q, square);
+    const int32_t numerator =
+        tml_doubling_high_multiply(q, r) + tml_doubling_high_multiply(cube, 117049297);
+    const int32_t inner = 1057819769 + q + tml_doubling_high_multiply(127690142, square);
+    const int32_t denominator =
+        tml_doubling_high_multiply(p, inner) + tml_doubling_high_multiply(638450708, q);
+    const int32_t part = tml_doubling_high_multiply(tml_rounding_divide_by_pot(numerator, 6),
+                                                    tml_one_over_one_plus_x(denominator));
+    return tml_saturating_shift_left(tml_doubling_high_multiply(power, 1488522236) + part, 1);
+}
+
 #endif

@@ -342,6 +342,43 @@ void tml_maximum_s16(const tml_broadcast_t *shape, const int16_t *a, const int16
 void tml_minimum_s16(const tml_broadcast_t *shape, const int16_t *a, const int16_t *b,
                      int16_t *output);
 
+/* Truth values, 0 or 1 in an int8_t: a < b and a == b, or their negation. int8 operands are
+ * compared by their real value with 8 bits below the point. */
+typedef struct {
+    uint16_t dims[4];
+    uint32_t stride_a[4], stride_b[4]; /* in elements */
+    uint8_t negated;
+} tml_compare_t;
+
+typedef struct {
+    int32_t zero_point, multiplier, shift;
+} tml_compare_side_t;
+
+typedef struct {
+    tml_compare_side_t a, b;
+} tml_compare_data_t;
+
+void tml_less_s8(const tml_compare_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                 int8_t *output);
+void tml_equal_s8(const tml_compare_t *shape, const void *data, const int8_t *a, const int8_t *b,
+                  int8_t *output);
+void tml_less_s32(const tml_compare_t *shape, const int32_t *a, const int32_t *b, int8_t *output);
+void tml_equal_s32(const tml_compare_t *shape, const int32_t *a, const int32_t *b, int8_t *output);
+void tml_logical_not(const tml_table_t *shape, const int8_t *input, int8_t *output);
+
+/* a where the flag is not 0, else b. */
+typedef struct {
+    uint16_t dims[4];
+    uint32_t stride_flags[4], stride_a[4], stride_b[4]; /* in elements */
+} tml_select_t;
+
+void tml_select_s8(const tml_select_t *shape, const int8_t *flags, const int8_t *a, const int8_t *b,
+                   int8_t *output);
+void tml_select_s16(const tml_select_t *shape, const int8_t *flags, const int16_t *a,
+                    const int16_t *b, int16_t *output);
+void tml_select_s32(const tml_select_t *shape, const int8_t *flags, const int32_t *a,
+                    const int32_t *b, int32_t *output);
+
 /* Another grid; int16 on at least one side (int8 to int8 is a table). */
 typedef struct {
     int32_t input_zero_point, output_zero_point;
@@ -389,6 +426,21 @@ typedef struct {
 /* Over the innermost dimension; output scale 1/256, zero point -128. May run in place. */
 void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
                     int8_t *output);
+
+/* The logarithm of the same; output scale 1/16, zero point 127. May run in place. */
+typedef struct {
+    int32_t multiplier, shift; /* of tml_softmax_data_t */
+    int32_t back_multiplier, back_shift;
+    int32_t diff_min;
+} tml_log_softmax_data_t;
+
+void tml_log_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
+                        int8_t *output);
+
+/* Each row divided by its length; output scale 1/128, zero point 0. data: int32_t zero point. May
+ * run in place. */
+void tml_l2_normalize_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
+                         int8_t *output);
 
 /* Output scale 1/65536, zero point -32768; the record of tml_softmax_s8. */
 void tml_softmax_s8_s16(const tml_softmax_t *shape, const void *data, const int8_t *input,
@@ -462,8 +514,9 @@ void tml_attention_s8_s16_mve(const tml_attention_t *shape, const void *data, co
                               const int8_t *keys, const int32_t *ids, int16_t *output,
                               void *scratch);
 
-/* The first position of the largest of each row. */
+/* The first position of the largest, or smallest, of each row. */
 void tml_arg_max_s8(const tml_softmax_t *shape, const int8_t *input, int32_t *output);
+void tml_arg_min_s8(const tml_softmax_t *shape, const int8_t *input, int32_t *output);
 
 /* ------------------------------------------------------------ data movement */
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.tinyml.runtimes.test_kernels import bouquet
 from tests.tinyml.single_op import random_feeds
+from tests.tinyml.specimens import graph_of, specimens
 from tinyml.errors import ImportModelError
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir.execute import outputs
@@ -16,8 +17,10 @@ from tinyml.writers.tflite import write_tflite
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_the_writer_writes_reads_back_to_the_same_integers(seed):
-    graph = bouquet(seed, 32, 8)
+@pytest.mark.parametrize("kind", ["convolutional", "other"])
+def test_what_the_writer_writes_reads_back_to_the_same_integers(seed, kind):
+    rng = np.random.default_rng(seed)
+    graph = bouquet(seed, 32, 8) if kind == "convolutional" else graph_of(rng, 1, specimens)
     again = import_tflite(write_tflite(graph))
     for feed in random_feeds(graph, np.random.default_rng(seed), 2):
         renamed = dict(zip(again.inputs, (feed[n] for n in graph.inputs), strict=True))

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from tests.tinyml.passes.test_passes import kinds
 from tests.tinyml.plan.test_plan import Net, images
 from tests.tinyml.single_op import activation, random_feeds
-from tinyml.ir import Graph, Node, Tensor
+from tinyml.ir import DType, Graph, Node, Tensor
 from tinyml.ir.execute import outputs, run
 from tinyml.ops import (
     Activation,
     Add,
+    Compare,
     Concatenation,
     Conv2D,
     FullyConnected,
@@ -27,9 +28,11 @@ from tinyml.ops import (
     Mean,
     Mul,
     Pad,
+    Relation,
     Relu6,
     Requantise,
     Reshape,
+    Select,
     Transpose,
     Window,
 )
@@ -152,6 +155,29 @@ def test_channels_stay_a_multiple_of_four_and_outputs_stay_whole():
     assert after.tensors[a].shape[3] == 12
     assert after.tensors[b].shape[3] == 8
     assert_equal_on_many(graph, after)
+
+
+def test_a_choice_by_what_the_tensor_is_compared_with_is_a_table():
+    """As where(x > 0.5, x, relu6(x)) and SELU are converted."""
+    x = activation("x", (1, 4, 4, 3), 0.05, -3)
+    half = replace(activation("half", (1, 1, 1, 1), 0.01, 0), data=np.full((1, 1, 1, 1), 50, "i1"))
+    flag = Tensor("flag", x.shape, DType.BOOL)
+    made = [replace(x, name=n) for n in ("clipped", "y")]
+    graph = Graph(
+        "choice",
+        {t.name: t for t in (x, half, flag, *made)},
+        [
+            Node(Compare(Relation.GREATER), ("x", "half"), "flag", "flag"),
+            Node(Relu6(), ("x",), "clipped", "clipped"),
+            Node(Select(), ("flag", "x", "clipped"), "y", "y"),
+        ],
+        ["x"],
+        ["y"],
+    )
+    graph.check()
+    collapsed = run_passes(graph, [CollapseTables()])
+    assert kinds(collapsed) == ["table"]
+    assert_equal_on_many(graph, collapsed)
 
 
 def test_arithmetic_with_one_number_is_a_table():

@@ -22,8 +22,10 @@ from tinyml.ops import (
     Activation,
     Add,
     ArgMax,
+    ArgMin,
     AveragePool2D,
     BatchMatMul,
+    Compare,
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
@@ -31,8 +33,12 @@ from tinyml.ops import (
     FullyConnected,
     Gather,
     HardSwish,
+    L2Normalize,
     LeakyRelu,
+    Logical,
+    LogicalNot,
     Logistic,
+    LogSoftmax,
     Lstm,
     MaskedSoftmax,
     Maximum,
@@ -44,12 +50,14 @@ from tinyml.ops import (
     Prelu,
     ReduceMax,
     ReduceMin,
+    Relation,
     Relu,
     Relu6,
     Requantise,
     Reshape,
     ResizeBilinear,
     Rsqrt,
+    Select,
     Slice,
     Softmax,
     SquaredDifference,
@@ -68,6 +76,7 @@ from tinyml.ops.lstm import (
     TFLITE_RECURRENT,
     TFLITE_WEIGHTS,
 )
+from tinyml.ops.strides import LARGEST_DIM
 
 Picks = list[tuple[int, list[int]]]
 _TANH = int(schema.ActivationFunctionType.TANH)
@@ -75,9 +84,10 @@ _Function = Callable[[Reader, StoredOperator], None]
 _ACTIVATION_NAMES = {
     v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)
 }
+# Copies of the filters of a transposed convolution: one for each pixel of its stride.
+_MOST_PHASES = 256
 # After an operator that has no clamp of its own.
 _STANDALONE: dict[Activation, Operator] = {Activation.RELU: Relu(), Activation.RELU6: Relu6()}
-_LOWEST = -128
 
 
 @dataclass(frozen=True)
@@ -314,6 +324,8 @@ def _transpose_conv(reader: Reader, operator: StoredOperator) -> None:
     )
     if min(sides) < 0:
         raise Unsupported(f"the output {out.shape} of {x.shape}")
+    if math.prod(stride) > _MOST_PHASES:
+        raise Unsupported(f"the stride {stride}; up to {_MOST_PHASES} pixels are supported")
     weights = reader.add_constant(_as_phases(weights, stride, window.kernel))
     phases = stride[0] * stride[1]
     assert bias.data is not None
@@ -449,13 +461,39 @@ def _batch_matmul(reader: Reader, operator: StoredOperator) -> None:
     reader.apply(BatchMatMul(operator.options.boolean("AdjY")), [a, b], operator)
 
 
-@translates("ARG_MAX", 2)
-def _arg_max(reader: Reader, operator: StoredOperator) -> None:
-    x = reader.tensor(operator.inputs[0])
-    axis = reader.constant(operator, 1, DType.INT32)
-    if axis not in ((-1,), (len(x.shape) - 1,)):
-        raise Unsupported(f"the axis {axis}; the last is supported")
-    reader.apply(ArgMax(), [x], operator)
+def _arg(op: Operator) -> _Function:
+    """The position along any axis: that axis becomes the last."""
+
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        x = reader.tensor(operator.inputs[0])
+        (given,) = reader.constant(operator, 1, DType.INT32) or (-1,)
+        axis, rank = _axis(given, len(x.shape)), len(x.shape)
+        if axis != rank - 1:
+            order = (*(a for a in range(rank) if a != axis), axis)
+            x = reader.apply_between(Transpose(order), [x], x)
+        reader.apply(op, [x], operator)
+
+    return translate
+
+
+translates("ARG_MAX", 2)(_arg(ArgMax()))
+translates("ARG_MIN", 2)(_arg(ArgMin()))
+
+
+# Truth values.
+
+
+for _relation in Relation:
+    translates(_relation.value, 2)(_plain_binary(Compare(_relation)))
+translates("LOGICAL_AND", 2)(_plain_binary(Logical()))
+translates("LOGICAL_OR", 2)(_plain_binary(Logical(either=True)))
+
+
+@translates("SELECT_V2", 3)
+def _select(reader: Reader, operator: StoredOperator) -> None:
+    parts = [reader.tensor(i) for i in operator.inputs]
+    rank = max(len(t.shape) for t in parts)
+    reader.apply(Select(), [_with_rank(reader, t, rank) for t in parts], operator)
 
 
 # Pooling.
@@ -508,6 +546,7 @@ translates("LOGISTIC", 1)(_unary(Logistic()))
 translates("ABS", 1)(_unary(Abs()))
 translates("ELU", 1)(_unary(Elu()))
 translates("RSQRT", 1)(_unary(Rsqrt()))
+translates("LOGICAL_NOT", 1)(_unary(LogicalNot()))
 
 
 @translates("QUANTIZE", 1)
@@ -583,6 +622,22 @@ def _softmax(reader: Reader, operator: StoredOperator) -> None:
     if not x.shape:
         raise Unsupported("a single number")
     reader.apply(Softmax(), [x], operator)
+
+
+def _over_rows(op: Operator) -> _Function:
+    def translate(reader: Reader, operator: StoredOperator) -> None:
+        if (
+            operator.options.name == "L2NormOptions"
+            and _activation(operator.options).value != "NONE"
+        ):
+            raise Unsupported("a fused activation")
+        reader.apply(op, [reader.tensor(operator.inputs[0])], operator)
+
+    return translate
+
+
+translates("LOG_SOFTMAX", 1)(_over_rows(LogSoftmax()))
+translates("L2_NORMALIZATION", 1)(_over_rows(L2Normalize()))
 
 
 # Movement.
@@ -670,26 +725,26 @@ def _pad(reader: Reader, operator: StoredOperator) -> None:
 
 
 @translates("PADV2", 3)
-def _pad_lowest(reader: Reader, operator: StoredOperator) -> None:
-    """Padding by the lowest integer before a maximum: becomes the padding of its window."""
+def _pad_with(reader: Reader, operator: StoredOperator) -> None:
     x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
+    (value,) = reader.constant(operator, 2, x.dtype)
+    widths = _pad_widths(reader, operator, len(x.shape))
+    zero = x.quant.z if x.quant and x.quant.axis is None else 0
+    op = Pad(
+        tuple(w[0] for w in widths), tuple(w[1] for w in widths), None if value == zero else value
+    )
     readers = reader.readers(operator.outputs[0])
-    if reader.constant(operator, 2, DType.INT8) != (_LOWEST,) or not readers:
-        raise Unsupported(f"a padding value; {_LOWEST} before a MAX_POOL_2D is supported")
-    exposed = operator.outputs[0] in reader.model.outputs
-    if exposed or not all(_takes_padding(r) for r in readers):
-        raise Unsupported("the padded tensor is read by more than MAX_POOL_2D without padding")
-    if x.quant != out.quant:
-        raise Unsupported(f"'{x.name}' and '{out.name}' differ in scale or zero point")
-    _image(x)
-    widths = _pad_widths(reader, operator, 4)
-    if widths[0] != (0, 0) or widths[3] != (0, 0):
-        raise Unsupported("padding of other axes than height and width")
-    padded = tuple(d + a + b for d, (a, b) in zip(x.shape, widths, strict=True))
-    if padded != out.shape:
-        raise Unsupported(f"it makes {padded}, the file declares '{out.name}' as {out.shape}")
-    padding = (*widths[1], *widths[2])
-    reader.lowest_padding[operator.outputs[0]] = (operator.inputs[0], padding)
+    alone = readers and operator.outputs[0] not in reader.model.outputs
+    around = len(widths) == 4 and widths[0] == widths[3] == (0, 0) and x.shape[:1] == (1,)
+    if value == x.dtype.limits[0] and alone and around and all(_takes_padding(r) for r in readers):
+        # The lowest integer before a maximum is the padding of its window.
+        padded = op.infer([x.shape])
+        if padded != out.shape or x.quant != out.quant:
+            raise Unsupported(f"'{x.name}' to '{out.name}', {out.shape} instead of {padded}")
+        padding = (*widths[1], *widths[2])
+        reader.lowest_padding[operator.outputs[0]] = (operator.inputs[0], padding)
+        return
+    reader.apply(op, [x], operator)
 
 
 def _takes_padding(operator: StoredOperator) -> bool:
@@ -865,6 +920,12 @@ def _move_pixels(
 # What only picks elements: one gather by constant positions for each axis.
 
 
+def _check_length(*sizes: int) -> None:
+    """Sizes that a file declares cost it nothing, lists of as many positions cost memory."""
+    if max(sizes, default=0) > LARGEST_DIM:
+        raise Unsupported(f"an axis of {max(sizes)}; up to {LARGEST_DIM} are supported")
+
+
 def _pick(reader: Reader, operator: StoredOperator, x: Tensor, wanted: Picks) -> None:
     """The elements at some positions of each axis, given as (axis, positions)."""
     out = reader.output(operator)
@@ -884,6 +945,7 @@ def _pick(reader: Reader, operator: StoredOperator, x: Tensor, wanted: Picks) ->
 def _resize_nearest(reader: Reader, operator: StoredOperator) -> None:
     x, out = reader.tensor(operator.inputs[0]), reader.output(operator)
     sizes = _image(x)
+    _check_length(*x.shape, *out.shape)
     if len(out.shape) != 4 or reader.constant(operator, 1, DType.INT32) != out.shape[1:3]:
         raise Unsupported(f"the output is declared as {out.shape}")
     aligned, halves = (operator.options.boolean(f) for f in ("AlignCorners", "HalfPixelCenters"))
@@ -925,6 +987,7 @@ def _mirror_pad(reader: Reader, operator: StoredOperator) -> None:
     x = reader.tensor(operator.inputs[0])
     # REFLECT leaves the border out of the mirror, SYMMETRIC repeats it.
     mode = "symmetric" if operator.options.integer("Mode") else "reflect"
+    _check_length(*x.shape)
     wanted = []
     for axis, (before, after) in enumerate(_pad_widths(reader, operator, len(x.shape))):
         if max(before, after) > x.shape[axis] - (mode == "reflect"):
@@ -940,6 +1003,7 @@ def _tile(reader: Reader, operator: StoredOperator) -> None:
     x, times = reader.tensor(operator.inputs[0]), reader.constant(operator, 1, DType.INT32)
     if len(times) != len(x.shape) or min(times, default=1) < 1:
         raise Unsupported(f"{times} copies of {x.shape}")
+    _check_length(*(d * n for d, n in zip(x.shape, times, strict=True)))
     wanted = [
         (axis, [p % d for p in range(d * n)])
         for axis, (d, n) in enumerate(zip(x.shape, times, strict=True))
@@ -952,6 +1016,7 @@ def _tile(reader: Reader, operator: StoredOperator) -> None:
 def _reverse(reader: Reader, operator: StoredOperator) -> None:
     x = reader.tensor(operator.inputs[0])
     axes = [_axis(a, len(x.shape)) for a in reader.constant(operator, 1, DType.INT32)]
+    _check_length(*x.shape)
     wanted = [(a, list(range(x.shape[a]))[::-1]) for a in sorted(set(axes))]
     _pick(reader, operator, x, wanted or [(0, list(range(x.shape[0])))])
 
@@ -961,6 +1026,7 @@ def _broadcast_to(reader: Reader, operator: StoredOperator) -> None:
     out = reader.output(operator)
     x = _with_rank(reader, reader.tensor(operator.inputs[0]), len(out.shape))
     grown = [a for a, d in enumerate(out.shape) if x.shape[a] != d]
+    _check_length(*out.shape)
     if any(x.shape[a] != 1 for a in grown):
         raise Unsupported(f"{x.shape} to {out.shape}")
     wanted = [(a, [0] * out.shape[a]) for a in grown]

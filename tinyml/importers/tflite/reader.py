@@ -15,7 +15,20 @@ from tinyml.importers.tflite.file import StoredModel, StoredOperator, StoredTens
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.ops import ArgMax, Gather, MaskedSoftmax, Requantise, Softmax
+from tinyml.ops import (
+    ArgMax,
+    ArgMin,
+    Compare,
+    Gather,
+    Logical,
+    LogicalNot,
+    MaskedSoftmax,
+    Requantise,
+    Select,
+    Softmax,
+    SquaredDifference,
+    Sum,
+)
 
 _DTYPES = {
     "INT8": DType.INT8,
@@ -23,6 +36,7 @@ _DTYPES = {
     "INT16": DType.INT16,
     "INT32": DType.INT32,
     "INT64": DType.INT64,
+    "BOOL": DType.BOOL,
 }
 # The values that a zero point may take.
 _ZERO_POINTS = {
@@ -31,6 +45,7 @@ _ZERO_POINTS = {
     DType.INT16: range(-32768, 32768),
     DType.INT32: range(1),
     DType.INT64: range(1),
+    DType.BOOL: range(1),
 }
 # The types that kernels take to which types, where they may differ.
 _CONVERSIONS: dict[type[Operator], set[tuple[DType, DType]]] = {
@@ -47,7 +62,13 @@ _CONVERSIONS: dict[type[Operator], set[tuple[DType, DType]]] = {
     },
     MaskedSoftmax: {(DType.INT8, DType.INT16)},
     ArgMax: {(DType.INT8, DType.INT32)},
+    ArgMin: {(DType.INT8, DType.INT32)},
 }
+# Whole numbers and truth values, which have no scale.
+_PLAIN = (DType.INT32, DType.BOOL)
+_MOVED = (DType.INT8, DType.INT16, *_PLAIN)
+# What TFLite-Micro has on int16, though the quantiser keeps it int8: LiteRT gets it wrong.
+_ALSO_INT16 = (SquaredDifference, Sum)
 # How far a fixed scale may be from the one a kernel computes on, as TFLite-Micro has it.
 _NEAR = 1e-3
 # Operators that own the variables they read.
@@ -114,7 +135,7 @@ class Reader:
                 self.graph.inputs.append(self._quantised_input(index).name)
                 self._ready.add(index)
                 continue
-            if stored.type not in ("INT8", "INT16", "UINT8", "INT32"):
+            if stored.type not in ("INT8", "INT16", "UINT8", "INT32", "BOOL"):
                 self._refuse_type(stored)
             tensor = self.tensor(index)
             if tensor.data is not None:
@@ -295,7 +316,8 @@ class Reader:
         moves = op.rule is Rule.SAME_AS_INPUT or op.aligns_inputs
         self._check_types(op, activations, out, moves)
         for tensor in (*activations, out):
-            if tensor.dtype is DType.INT32 and (moves or tensor is out):
+            plain = moves or tensor is out or isinstance(op, Compare | Logical | LogicalNot)
+            if tensor.dtype in _PLAIN and plain:
                 continue
             if tensor.quant is None:
                 raise Unsupported(f"'{tensor.name}' has no quantisation: its scale is missing")
@@ -328,11 +350,20 @@ class Reader:
             if (types[0], out.dtype) not in conversions:
                 raise Unsupported(f"{types[0].value} to {out.dtype.value}")
             return
+        if isinstance(op, Compare | Logical | LogicalNot):
+            fine = (DType.INT8, DType.INT32) if isinstance(op, Compare) else (DType.BOOL,)
+            if out.dtype is not DType.BOOL or len(set(types)) != 1 or types[0] not in fine:
+                raise Unsupported(f"{', '.join(t.value for t in types)} to {out.dtype.value}")
+            return
+        if isinstance(op, Select):
+            if types[0] is not DType.BOOL:
+                raise Unsupported(f"a condition of {types[0].value}; bool is supported")
+            activations, types = activations[1:], types[1:]
         if isinstance(op, Gather):
             if types[-1] is not DType.INT32:
                 raise Unsupported(f"ids of {types[-1].value}; int32 is supported")
             types = types[:-1]
-        known = (DType.INT8, DType.INT16, DType.INT32) if moves else (DType.INT8, DType.INT16)
+        known = _MOVED if moves else (DType.INT8, DType.INT16)
         for tensor in (*activations, out):
             if tensor.dtype in types and tensor.dtype not in known:
                 raise Unsupported(f"'{tensor.name}' is {tensor.dtype.value}; int8 is supported")
@@ -342,7 +373,7 @@ class Reader:
                 f"{', '.join(t.value for t in types)}"
             )
         if out.dtype is DType.INT16 and not moves:
-            if not op.has_int16:
+            if not (op.has_int16 or isinstance(op, _ALSO_INT16)):
                 raise Unsupported(f"{op.kind} of int16, which TFLite-Micro has not")
             shifted = [t for t in (*activations, out) if t.quant and t.quant.zero_point != (0,)]
             if shifted:
@@ -375,7 +406,8 @@ class Reader:
             raise damaged(f"tensor '{name}' has the shape {stored.shape}")
         dtype = _DTYPES[stored.type]
         data = self._data(name, stored, dtype)
-        return Tensor(name, stored.shape, dtype, _quantisation(name, stored, dtype), data)
+        quant = None if dtype is DType.BOOL else _quantisation(name, stored, dtype)
+        return Tensor(name, stored.shape, dtype, quant, data)
 
     @staticmethod
     def _check_static(stored: StoredTensor) -> None:
@@ -401,6 +433,8 @@ class Reader:
                 f"the data of '{name}' are {raw.size} bytes, "
                 f"its shape {stored.shape} needs {needed}"
             )
+        if dtype is DType.BOOL:
+            return np.asarray(raw != 0).reshape(stored.shape)
         little = np.frombuffer(raw, dtype.numpy.newbyteorder("<"))
         return little.astype(dtype.numpy, copy=False).reshape(stored.shape)
 

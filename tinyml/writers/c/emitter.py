@@ -189,7 +189,7 @@ class CEmitter:
 
 
 def _c_type(dtype: DType) -> str:
-    return f"{dtype.value}_t"
+    return "int8_t" if dtype is DType.BOOL else f"{dtype.value}_t"
 
 
 def _literal(value: int | Sequence[int]) -> str:

@@ -27,6 +27,7 @@ _TYPES = {
     DType.INT16: TensorProto.INT16,
     DType.INT32: TensorProto.INT32,
     DType.INT64: TensorProto.INT64,
+    DType.BOOL: TensorProto.BOOL,
 }
 
 
@@ -155,6 +156,12 @@ class OnnxBuilder:
     def integers_of(self, tensor: Tensor) -> str:
         """The integers of a tensor, for operators that only move them."""
         return tensor.name if tensor.data is None else self.initialiser(tensor.values)
+
+    def in_place(self, tensor: Tensor) -> str:
+        """The integers of a tensor in ONNX layout, for operators that select them one by one."""
+        if tensor.data is None:
+            return tensor.name
+        return self.initialiser(tensor.values.transpose(self.order(len(tensor.shape))))
 
     def read_rows(self, tensor: Tensor) -> str:
         """The float value of a tensor as (rows, last axis of the graph); moved as integers."""

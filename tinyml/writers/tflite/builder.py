@@ -21,6 +21,7 @@ _TYPES = {
     DType.INT16: schema.TensorType.INT16,
     DType.INT32: schema.TensorType.INT32,
     DType.INT64: schema.TensorType.INT64,
+    DType.BOOL: schema.TensorType.BOOL,
 }
 SCHEMA_VERSION = 3
 
@@ -28,16 +29,26 @@ SCHEMA_VERSION = 3
 # version above the newest it knows; TFLite-Micro does not look.
 _VERSIONS = {
     "ADD": 2,
+    "ARG_MAX": 2,
+    "ARG_MIN": 2,
     "AVERAGE_POOL_2D": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
+    "EQUAL": 2,
     "FULLY_CONNECTED": 5,
+    "GREATER": 2,
+    "GREATER_EQUAL": 2,
+    "L2_NORMALIZATION": 2,
     "LEAKY_RELU": 2,
+    "LESS": 2,
+    "LESS_EQUAL": 2,
     "LOGISTIC": 2,
+    "LOG_SOFTMAX": 2,
     "MAX_POOL_2D": 2,
     "MEAN": 2,
     "MUL": 2,
+    "NOT_EQUAL": 2,
     "PAD": 2,
     "PADV2": 2,
     "QUANTIZE": 2,

@@ -25,7 +25,7 @@ from tests.tinyml.importers.tflite.files import (
     spread,
     weights,
 )
-from tests.tinyml.single_op import ids, random_feeds, weights_and_bias, wide
+from tests.tinyml.single_op import flags, ids, random_feeds, weights_and_bias, wide
 from tinyml.errors import ImportModelError
 from tinyml.importers.tflite import import_tflite
 from tinyml.importers.tflite.operators import SUPPORTED
@@ -138,6 +138,28 @@ def resized(out, **fields):
                 "ResizeBilinearOptions", **fields)  # fmt: skip
 
 
+def padded_by(value, out, *widths):
+    pads = replace(ints("pads", *widths), shape=(4, 2))
+    pads = replace(pads, data=pads.values.reshape(4, 2))
+    padding = Tensor("value", (1,), DType.INT8, IMAGE.q, np.array([value], np.int8))
+    return file("PADV2", [IMAGE, pads, padding], int8("y", out), "PadV2Options")
+
+
+def compare(kind, a, b):
+    options = "".join(part.title() for part in kind.split("_")) + "Options"
+    return file(kind, [a, b], flags("y", (1, 7, 6, 4)), options)
+
+
+def logic(kind, *ins):
+    return file(kind, ins, flags("y", (1, 7, 6, 4)))
+
+
+def positions(kind, out, axis):
+    options = "ArgMaxOptions" if kind == "ARG_MAX" else "ArgMinOptions"
+    return file(kind, [IMAGE, ints("axis", axis)], Tensor("y", out, DType.INT32), options,
+                outputType=schema.TensorType.INT32)  # fmt: skip
+
+
 WIDE_IMAGE = wide("x", (1, 7, 6, 4), 0.001)
 SLOPES = Tensor(
     "slopes", (1, 1, 4), DType.INT8, Quantisation.per_tensor(0.01, 9),
@@ -225,6 +247,25 @@ FILES = {
     "pad": pad(),
     "concatenation": file("CONCATENATION", [int8("a", (1, 2, 3)), int8("b", (1, 2, 4))],
                           int8("y", (1, 2, 7)), "ConcatenationOptions", axis=-1),
+    "padding by a value": padded_by(5, (1, 9, 6, 5), 0, 0, 1, 1, 0, 0, 0, 1),
+    "padding by the zero point": padded_by(IMAGE.q.z, (1, 9, 6, 4), 0, 0, 1, 1, 0, 0, 0, 0),
+    "padding by the lowest of channels": padded_by(-128, (1, 7, 6, 6), 0, 0, 0, 0, 0, 0, 1, 1),
+    "less": compare("LESS", IMAGE, CONSTANT),
+    "less or equal": compare("LESS_EQUAL", IMAGE, CONSTANT),
+    "greater": compare("GREATER", int8("a", (1, 1, 6, 1)), IMAGE),
+    "greater or equal": compare("GREATER_EQUAL", IMAGE, int8("b", (4,), 0.02, 9)),
+    "equal": compare("EQUAL", IMAGE, int8("b", (1, 7, 6, 4))),
+    "not equal": compare("NOT_EQUAL", ids("a", (1, 7, 6, 4)), ids("b", (4,))),
+    "logical and": logic("LOGICAL_AND", flags("a", (1, 7, 6, 4)), flags("b", (6, 1))),
+    "logical or": logic("LOGICAL_OR", flags("a", (1, 7, 6, 4)), flags("b", (1, 7, 6, 4))),
+    "logical not": logic("LOGICAL_NOT", flags("a", (1, 7, 6, 4))),
+    "select": file("SELECT_V2", [flags("f", (6, 4)), IMAGE, SAME_GRID], int8("y", (1, 7, 6, 4)),
+                   "SelectV2Options"),
+    "log softmax": unary("LOG_SOFTMAX", 1 / 16, 127, "LogSoftmaxOptions"),
+    "l2 normalization": unary("L2_NORMALIZATION", 1 / 128, 0, "L2NormOptions"),
+    "arg max": positions("ARG_MAX", (1, 7, 6), -1),
+    "arg min": positions("ARG_MIN", (1, 7, 6), 3),
+    "arg max of rows": positions("ARG_MAX", (1, 6, 4), 1),
     "abs": unary("ABS", 0.05, -9, "AbsOptions"),
     "rsqrt": file("RSQRT", [int8("x", (1, 9), 0.045, -128)], int8("y", (1, 9), 0.02, -5)),
     "sum": file("SUM", [IMAGE, ints("axes", -1)], int8("y", (1, 7, 6), 0.2, 4), "ReducerOptions"),
@@ -307,7 +348,7 @@ def test_every_supported_operator_has_a_case():
         seen |= {names[c.builtinCode] for c in model.operatorCodes}
     # Those of test_state.py and of the tests below.
     elsewhere = {"SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM", "CALL_ONCE", "VAR_HANDLE"}
-    elsewhere |= {"READ_VARIABLE", "ASSIGN_VARIABLE", "DEQUANTIZE", "ARG_MAX"}
+    elsewhere |= {"READ_VARIABLE", "ASSIGN_VARIABLE", "DEQUANTIZE"}
     elsewhere |= {"SPLIT", "SPLIT_V", "UNPACK"}
     # What TFLite-Micro has not on int8: test_rewrites.py.
     elsewhere |= {"EXP", "GELU", "LOG", "SQRT", "TILE"}
@@ -361,7 +402,7 @@ def _other_beta(model):
 
 @pytest.mark.parametrize("change", [_other_offset, _other_grid, _other_beta])
 def test_other_spellings_of_a_masked_softmax_are_refused(change):
-    with pytest.raises(ImportModelError, match="SELECT_V2"):
+    with pytest.raises(ImportModelError, match=r"SOFTMAX|CAST"):
         import_tflite(edited(masked_softmax(), change))
 
 
@@ -371,11 +412,18 @@ def test_several_outputs(case):
     assert len(graph.outputs) == len(set(graph.outputs)) > 1
 
 
-def test_arg_max():
-    out = Tensor("y", (3,), DType.INT32)
-    ins = [int8("x", (3, 9)), ints("axis", 1)]
-    data = file("ARG_MAX", ins, out, "ArgMaxOptions", outputType=schema.TensorType.INT32)
-    assert_equal_to_micro(data)
+def test_a_choice_by_a_comparison():
+    shape = (1, 7, 6, 4)
+    data = chain([
+        ("GREATER", [IMAGE, CONSTANT], flags("f", shape), "GreaterOptions", {}),
+        ("LOGICAL_NOT", [flags("f", shape)], flags("g", shape), None, {}),
+        ("RESHAPE", [flags("g", shape)], flags("h", (6, 7, 4)), None, {}),
+        ("RESHAPE", [flags("h", (6, 7, 4))], flags("i", shape), None, {}),
+        ("SELECT_V2", [flags("i", shape), IMAGE, int8("z", (1, 1, 1, 1))], int8("y", shape),
+         None, {}),
+    ])  # fmt: skip
+    graph = assert_equal_to_micro(data)
+    assert [n.op.kind for n in graph.nodes][::4] == ["compare", "select"]
 
 
 def test_float_inputs_and_outputs_stand_for_the_integers_beside_them():

@@ -23,6 +23,7 @@ from tests.tinyml.importers.tflite.files import (
     ints,
     weights,
 )
+from tests.tinyml.single_op import flags, ids, wide
 from tinyml.errors import ImportModelError
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir import DType, Quantisation, Tensor
@@ -124,9 +125,8 @@ def conv_of(*ins: Tensor, out=(1, 7, 6, 5), **fields) -> bytes:
     return file("CONV_2D", ins, int8("y", out), "Conv2DOptions", **{**CONV, **fields})
 
 
-def expose_padded(model) -> None:
-    names = [t.name for t in model.subgraphs[0].tensors]
-    model.subgraphs[0].outputs = [names.index(b"y"), names.index(b"a")]
+def bool_file(kind: str, ins: list[Tensor], options: str) -> bytes:
+    return file(kind, ins, flags("y", (1, 24)), options)
 
 
 PADDED = chain([
@@ -265,24 +265,27 @@ REFUSED = {
         "TRANSPOSE", [X, ints("p", 0, 0)], int8("y", (1, 24)))),
     "negative padding": ("the widths", file(
         "PAD", [X, pads(0, 0, -1, 1)], int8("y", (1, 24)), "PadOptions")),
-    "padding value": ("a padding value", file(
-        "PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(0)], int8("y", (1, 9, 6, 4)))),
-    "padding for another": ("read by more than", chain([
-        ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 6, 4)),
+    "padding value computed": ("'v' is computed at run time", file(
+        "PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), int8("v", (1,))],
+        int8("y", (1, 9, 6, 4)))),
+    "padding before a maximum of another shape": ("(1, 9, 5, 4) instead of (1, 9, 6, 4)", chain([
+        ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 5, 4)),
          None, {}),
-        ("RELU", [int8("a", (1, 9, 6, 4))], int8("y", (1, 9, 6, 4)), None, {})])),
-    "padding for a maximum and another": ("read by more than", chain([
-        ("PADV2", [IMAGE, pads(0, 0, 1, 1, 0, 0, 0, 0), lowest(-128)], int8("a", (1, 9, 6, 4)),
-         None, {}),
-        ("MAX_POOL_2D", [int8("a", (1, 9, 6, 4))], int8("z", (1, 8, 5, 4)), "Pool2DOptions",
-         {**POOL, "padding": VALID}),
-        ("RELU", [int8("a", (1, 9, 6, 4))], int8("y", (1, 9, 6, 4)), None, {})])),
-    "padding that is an output": ("read by more than", edited(PADDED, expose_padded)),
-    "padding of channels": ("other axes", chain([
-        ("PADV2", [IMAGE, pads(0, 0, 0, 0, 0, 0, 1, 0), lowest(-128)], int8("a", (1, 7, 6, 5)),
-         None, {}),
-        ("MAX_POOL_2D", [int8("a", (1, 7, 6, 5))], int8("y", (1, 6, 5, 5)), "Pool2DOptions",
+        ("MAX_POOL_2D", [int8("a", (1, 9, 5, 4))], int8("y", (1, 8, 4, 4)), "Pool2DOptions",
          {**POOL, "padding": VALID})])),
+    "comparison of int16": ("int16, int16 to bool", bool_file(
+        "LESS", [wide("x", (1, 24), 0.01), wide("z", (1, 24), 0.01)], "LessOptions")),
+    "comparison of two types": ("int8, int32 to bool", bool_file(
+        "EQUAL", [X, ids("z", (1, 24))], "EqualOptions")),
+    "logic of integers": ("int8, int8 to bool", bool_file(
+        "LOGICAL_AND", [X, int8("z", (1, 24))], "LogicalAndOptions")),
+    "choice by an integer": ("a condition of int8", file(
+        "SELECT_V2", [X, int8("a", (1, 24)), int8("b", (1, 24))], int8("y", (1, 24)))),
+    "choice between grids": ("differ in scale", file(
+        "SELECT_V2", [flags("f", (1, 24)), int8("a", (1, 24), 0.1), int8("b", (1, 24))],
+        int8("y", (1, 24)))),
+    "logarithm's scale": ("computes scale 0.0625", unary("LOG_SOFTMAX", 0.1, 127)),
+    "length's scale": ("computes scale 0.0078125", unary("L2_NORMALIZATION", 0.1, 0)),
     "concatenation axis": ("axis 3 of rank 2", file(
         "CONCATENATION", [X, X], int8("y", (1, 48)), "ConcatenationOptions", axis=3)),
     "concatenation scale": ("'z' and 'y' differ in scale", file(
