@@ -63,7 +63,7 @@ bench-kernels: setup ## Instructions of every kernel on every core against its l
 	$(BIN)/python bench/kernels.py --out bench/kernels
 
 tune: setup ## Measure the costs by which kernels are chosen; writes tinyml/kernels/costs/.
-	$(BIN)/python bench/kernels.py --costs tinyml/kernels/costs
+	$(BIN)/python bench/tune.py --out tinyml/kernels/costs
 
 bench-models: setup ## Instructions, RAM and flash of models on every target; writes bench/models.*.
 	$(BIN)/python bench/models.py --out bench/models

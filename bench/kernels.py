@@ -2,13 +2,11 @@
 """Instructions of every kernel on every core, counted under QEMU, against the core's limit.
 
 python bench/kernels.py --out bench/kernels       # kernels.md and kernels.svg
-python bench/kernels.py --costs tinyml/kernels/costs  # the tables kernels are chosen by
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +19,7 @@ from operators import PLAIN, Plain
 from tinyml.export import write_c_folder
 from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
 from tinyml.ir.random_feed import random_feed
-from tinyml.kernels import Variant, applicable, choose
-from tinyml.kernels.cost import FEATURES, cost_key, features
+from tinyml.kernels import Layer, Variant, applicable, choose
 from tinyml.measure import count_instructions
 from tinyml.ops import (
     Conv2D,
@@ -102,7 +99,7 @@ class Measured:
         chosen: whether the compiler gives the layer to this kernel.
         instructions, macs, outputs: of one run.
         loaded: bytes of weights and inputs that must be read at least once.
-        cost: the features of the layer.
+        layer: as kernels see it, None for operators with one kernel.
     """
 
     name: str
@@ -113,13 +110,13 @@ class Measured:
     macs: int
     outputs: int
     loaded: int
-    cost: Sequence[float]
+    layer: Layer | None
 
 
-def measure(target: Target) -> list[Measured]:
-    """All cases with all kernels of a core, in parts that fit the board."""
-    cases = [*CASES, *PLAIN]
-    parts = [cases[i : i + PART] for i in range(0, len(cases), PART)]
+def measure(target: Target, cases: Sequence[Case | Plain] = (*CASES, *PLAIN)) -> list[Measured]:
+    """Cases with all kernels of a core, in parts that fit the board."""
+    count = PART if target.ram_bytes > 1 << 16 else 1
+    parts = [cases[i : i + count] for i in range(0, len(cases), count)]
     return [row for part in parts for row in measure_part(target, part)]
 
 
@@ -148,12 +145,10 @@ def measure_part(target: Target, cases: Sequence[Case | Plain]) -> list[Measured
             macs = case.op.macs(shapes, out.shape)
             name = place(case.op, case.ins, out)
             about[name] = lambda n, c=case, e=out.elements, m=macs: Measured(  # type: ignore[misc]
-                *(plain_title(c), "", None, True, n, m, e, 0, ())
+                *(plain_title(c), "", None, True, n, m, e, 0, None)
             )
             continue
-        ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case)
-        shape = case.op.infer([t.shape for t in ins])
-        out = Tensor("y", shape, DType.INT8, Quantisation.per_tensor(0.3, -128))
+        ins, out = tensors(case, rng)
         assert isinstance(case.op, Weighted)
         layer = case.op.c_layer(ins, out)
         best = choose(layer, target.isa)
@@ -161,7 +156,7 @@ def measure_part(target: Target, cases: Sequence[Case | Plain]) -> list[Measured
         for variant in applicable(layer, target.isa):
             name = place(forced(case.op, variant), ins, out)
             about[name] = lambda n, c=case, v=variant, b=best, o=out, x=layer, w=loaded: Measured(  # type: ignore[misc]
-                *(title(c), v.kernel, v, v is b, n, x.macs, o.elements, w, tuple(features(x)))
+                *(title(c), v.kernel, v, v is b, n, x.macs, o.elements, w, x)
             )
     graph.check()
     with tempfile.TemporaryDirectory() as folder:
@@ -171,6 +166,13 @@ def measure_part(target: Target, cases: Sequence[Case | Plain]) -> list[Measured
         roomy = replace(target, flash_bytes=1 << 30, ram_bytes=1 << 30)
         counted = count_instructions(graph, Path(folder) / "c", roomy, feed, Path(folder))
     return [make(counted.nodes[name]) for name, make in about.items()]
+
+
+def tensors(case: Case, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
+    """Inputs with random weights, and the output."""
+    ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case)
+    shape = case.op.infer([t.shape for t in ins])
+    return ins, Tensor("y", shape, DType.INT8, Quantisation.per_tensor(0.3, -128))
 
 
 def activation(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
@@ -221,33 +223,6 @@ def plain_title(case: Plain) -> str:
 
 def dims(shape: tuple[int, ...]) -> str:
     return "x".join(str(n) for n in shape if n > 1)
-
-
-def fit(rows: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """Non-negative coefficients of FEATURES for each kernel: least squares of relative errors."""
-    table: dict[str, dict[str, float]] = {}
-    keys = {cost_key(r.variant): None for r in rows if r.variant}
-    for key in keys:
-        mine = [r for r in rows if r.variant and cost_key(r.variant) == key]
-        matrix = np.array([r.cost for r in mine]) / np.array([[r.instructions] for r in mine])
-        kept = list(range(len(FEATURES)))
-        while True:
-            solution = np.linalg.lstsq(matrix[:, kept], np.ones(len(mine)), rcond=None)[0]
-            if np.all(solution >= 0):
-                break
-            kept.pop(int(np.argmin(solution)))
-        table[key] = {FEATURES[k]: round(float(v), 4) for k, v in zip(kept, solution, strict=True)}
-    return table
-
-
-def write_costs(isa: str, table: dict[str, dict[str, float]], folder: Path) -> None:
-    lines = [
-        "# SPDX-License-Identifier: Apache-2.0",
-        "# Made by `make tune`: instructions of each kernel per feature (tinyml/kernels/cost.py).",
-    ]
-    for key, coefficients in table.items():
-        lines += ["", f'["{key}"]', *(f"{name} = {v}" for name, v in coefficients.items())]
-    (folder / f"{isa}.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
 def write_table(results: dict[str, list[Measured]], path: Path) -> None:
@@ -329,41 +304,18 @@ def write_roofline(results: dict[str, list[Measured]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def report_fit(core: str, rows: Sequence[Measured], table: dict[str, dict[str, float]]) -> None:
-    worst = 0.0
-    for row in rows:
-        if row.variant:
-            guess = sum(
-                table[cost_key(row.variant)].get(name, 0.0) * v
-                for name, v in zip(FEATURES, row.cost, strict=True)
-            )
-            worst = max(worst, abs(math.log(max(guess, 1.0) / row.instructions)))
-    print(f"{core}: {len(table)} kernels, worst prediction off by a factor {math.exp(worst):.2f}")
-
-
 def main() -> None:
     """Measures, and writes what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="path of kernels.md and kernels.svg, no suffix")
-    parser.add_argument("--costs", type=Path, help="folder of the cost tables")
+    parser.add_argument("--out", type=Path, required=True, help="without suffix: .md and .svg")
     parser.add_argument("--core", action="append", choices=CORES, help="only this core")
     arguments = parser.parse_args()
-    cores = arguments.core or CORES
     results: dict[str, list[Measured]] = {}
-    for core in cores:
-        target = load_target(core)
-        if arguments.costs and not arguments.out and core == "cortex-m7":
-            continue  # it executes what Cortex-M4 does
-        results[core] = measure(target)
+    for core in arguments.core or CORES:
+        results[core] = measure(load_target(core))
         print(f"{core}: {len(results[core])} kernels and layers measured", flush=True)
-        if arguments.costs and core != "cortex-m7":
-            table = fit(results[core])
-            report_fit(core, results[core], table)
-            arguments.costs.mkdir(parents=True, exist_ok=True)
-            write_costs(target.isa, table, arguments.costs)
-    if arguments.out:
-        write_table(results, arguments.out.with_suffix(".md"))
-        write_roofline(results, arguments.out.with_suffix(".svg"))
+    write_table(results, arguments.out.with_suffix(".md"))
+    write_roofline(results, arguments.out.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tinyml.errors import TargetError, TinymlError
-from tinyml.export import check_fit, compile_model, write_c_folder
+from tinyml.export import check_fit, compile_model, model_isa, write_c_folder
 from tinyml.ir.graph import Graph
 from tinyml.measure import Counted, count_instructions
 from tinyml.plan import plan_memory
@@ -122,8 +122,9 @@ def measure(model: Prepared, target: Target, *, layers: bool = True) -> Measured
     graph, name = model.c_graph, model.source.name
     macs = sum(model.graph.macs(n) for n in model.graph.nodes)
     facts = Measured(name, target.name, target.isa, macs)
-    plan = plan_memory(graph, target.isa)
-    written = write_c(graph, plan, target.isa)
+    isa = model_isa(graph, target)
+    plan = plan_memory(graph, isa)
+    written = write_c(graph, plan, isa)
     try:
         check_fit(graph, plan, len(written.weights), target)
         with tempfile.TemporaryDirectory() as folder:

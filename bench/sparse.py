@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions of dense and sparse kernels on the emulated boards: the compiler's cost table.
+"""Dense and sparse kernels on pruned layers, counted on the emulated boards.
 
-Runs layers of many shapes and densities through each kernel, counts their instructions exactly,
-and fits what an output pixel, an output, a stored weight (or block), a word of a bitmap and a
-gathered byte cost.
+python bench/sparse.py      # dense against sparse by density on Cortex-M4, as in docs/learning.md
 
-    python bench/sparse.py                 prints kernels, their costs and the worst misfit
-    python bench/sparse.py --write         also writes tinyml/kernels/costs.json
-    python bench/sparse.py --table         dense against sparse by density, as in docs/learning.md
+`make tune` (bench/tune.py) measures the costs by which the compiler chooses on the same layers.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -23,19 +18,18 @@ import numpy as np
 from tinyml.export import write_c_folder
 from tinyml.ir import DType, Graph, Node, Operator, Quantisation, Tensor
 from tinyml.ir.tensor import Array
-from tinyml.kernels.choose import choose, density, included, record_bytes, units
+from tinyml.kernels import choose, included
 from tinyml.kernels.layer import Layer
 from tinyml.kernels.sparse import SPARSE
 from tinyml.kernels.variants import VARIANTS, Variant
 from tinyml.measure import count_instructions
 from tinyml.ops import Conv2D, FullyConnected, Window
 from tinyml.ops import weighted as weighted_module
+from tinyml.ops.layers import weighted_layers
 from tinyml.plan import plan_memory
 from tinyml.targets import Target, load_target
 from tinyml.writers.c import write_c
 
-BOARDS = ("cortex-m4", "cortex-m0", "cortex-m55", "riscv32")
-COSTS = Path(__file__).parent.parent / "tinyml" / "kernels" / "costs.json"
 DENSITIES = (0.02, 0.06, 0.12, 0.3)
 FULLY_CONNECTED_SIZES = ((64, 32), (200, 16), (128, 128), (33, 10), (600, 4))
 
@@ -90,8 +84,8 @@ def add_layer(graph: Graph, op: Operator, x_shape: tuple[int, ...], weights: Arr
     graph.outputs.append(out)
 
 
-def counted(graph: Graph, target: Target, variant: Variant) -> list[tuple[Layer, float]]:
-    """Each layer with its instructions per output pixel through one kernel."""
+def counted(graph: Graph, target: Target, variant: Variant) -> list[tuple[Layer, int]]:
+    """Each layer with its instructions through one kernel."""
     with (
         mock.patch.object(weighted_module, "choose", lambda layer, isa: variant),
         tempfile.TemporaryDirectory() as folder,
@@ -104,31 +98,7 @@ def counted(graph: Graph, target: Target, variant: Variant) -> list[tuple[Layer,
             n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs
         }
         result = count_instructions(graph, c_dir, target, feed, Path(folder) / "build")
-    found = []
-    for node in graph.nodes:
-        assert isinstance(node.op, weighted_module.Weighted)
-        layer = node.op.c_layer(graph.ins(node), graph.out(node))
-        found.append((layer, result.nodes[node.output] / layer.pixels))
-    return found
-
-
-def fit(variant: Variant, rows: list[tuple[Layer, float]]) -> tuple[dict[str, float], float]:
-    """Costs that are not negative by least squares of relative errors, and the worst of those."""
-    names = sorted({n for layer, _ in rows for n in units(variant, layer)})
-    matrix = np.array([[units(variant, layer).get(n, 0.0) for n in names] for layer, _ in rows])
-    wanted = np.array([count for _, count in rows])
-    active = list(range(len(names)))
-    solution = np.zeros(len(names))
-    while True:
-        scaled = matrix[:, active] / wanted[:, None]
-        part, *_ = np.linalg.lstsq(scaled, np.ones(len(wanted)), rcond=None)
-        if np.all(part >= 0):
-            break
-        active.pop(int(np.argmin(part)))
-    solution[active] = part
-    worst = float(np.abs(matrix @ solution / wanted - 1).max())
-    costs = {n: round(float(c), 3) for n, c in zip(names, solution, strict=True) if c > 0}
-    return costs, worst
+    return [(layer, result.nodes[node.output]) for node, layer in weighted_layers(graph)]
 
 
 def kernels_for(core: str, kind: str) -> list[Variant]:
@@ -137,27 +107,12 @@ def kernels_for(core: str, kind: str) -> list[Variant]:
     return [v for v in every if v.kind == kind and v.isa in included(core)]
 
 
-def measure(boards: tuple[str, ...]) -> dict[str, dict[str, dict[str, float]]]:
-    """By core and kernel: costs; prints them."""
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for name in boards:
-        target = load_target(name)
-        core = target.isa.partition("/")[0]
-        table[core] = {}
-        for kind in ("fully_connected", "conv2d"):
-            for variant in kernels_for(core, kind):
-                graph = layers(kind, 4 if "blocks" in variant.kernel else 1)
-                usable = all(
-                    variant.applies(n.op.c_layer(graph.ins(n), graph.out(n)))
-                    for n in graph.nodes
-                    if isinstance(n.op, weighted_module.Weighted)
-                )
-                if not usable or variant.kernel in table[core]:
-                    continue
-                costs, worst = fit(variant, counted(graph, target, variant))
-                table[core][variant.kernel] = costs
-                print(f"{name:11s} {variant.kernel:32s} {costs}  worst {100 * worst:.0f} %")
-    return table
+def measure_sparse(target: Target) -> Iterator[tuple[Variant, Layer, int]]:
+    """Layers of many densities with their instructions through every sparse kernel of a core."""
+    for variant in SPARSE:
+        if variant.isa in included(target.isa):
+            graph = layers(variant.kind, variant.multiple)
+            yield from ((variant, layer, n) for layer, n in counted(graph, target, variant))
 
 
 def print_table(board: str) -> None:
@@ -187,34 +142,16 @@ def print_table(board: str) -> None:
                     )
                     if form in cells or not variant.applies(layer):
                         continue
-                    count = counted(graph, target, variant)[0][1] * layer.pixels
-                    cells[form] = f"{count:,.0f} / {record_bytes(variant, layer):,} B"
+                    count = counted(graph, target, variant)[0][1]
+                    cells[form] = f"{count:,} / {variant.record_bytes(layer):,} B"
                 chosen = choose(layer, core).kernel
                 how = "blocks" if block == 4 else "single"
                 row = [cells.get(f, "-") for f in ("dense", "bitmap", "gaps", "blocks")]
                 print(
-                    f"| {label} | {density(layer):.2f} {how} | {' | '.join(row)} | {chosen} |",
+                    f"| {label} | {layer.density:.2f} {how} | {' | '.join(row)} | {chosen} |",
                     flush=True,
                 )
 
 
-def main() -> None:
-    """Measures."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--write", action="store_true")
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--boards", nargs="+", default=BOARDS)
-    given = parser.parse_args()
-    if given.table:
-        print_table("cortex-m4")
-        return
-    table = measure(tuple(given.boards))
-    if given.write:
-        known = json.loads(COSTS.read_text())["costs"] if COSTS.is_file() else {}
-        table = {**known, **table}
-        note = "Instructions per unit by core and kernel; made by bench/sparse.py --write."
-        COSTS.write_text(json.dumps({"note": note, "costs": table}, indent=1) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    print_table("cortex-m4")

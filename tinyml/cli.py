@@ -137,6 +137,13 @@ def export(
         str | None,
         typer.Option(help="Pruned layers: auto (fewest instructions), flash (smallest), off."),
     ] = None,
+    optimise: Annotated[
+        str,
+        typer.Option(
+            help="What kernels are chosen for: speed, size (of code and weights), or balanced: "
+            "a kilobyte more of code must save 8 % of the instructions."
+        ),
+    ] = "balanced",
     learn: Annotated[
         str | None,
         typer.Option(help="Also write C that trains on the device: head, all, or LAYER,LAYER."),
@@ -232,7 +239,7 @@ def export(
                 "--learned needs the --learn options that the weights were trained with"
             )
         taken = Learned(asked, read_vector(learned))
-    code = CodeOptions(keep_channels or learn is not None, taken, patches)
+    code = CodeOptions(keep_channels or learn is not None, taken, patches, optimise)
     with _bars(as_json) as progress:
         if dry_run:
             few = samples.take(16) if samples else None

@@ -17,6 +17,7 @@ import numpy as np
 from tinyml.errors import LearnError, TargetError, TinymlError
 from tinyml.importers.onnx import import_onnx
 from tinyml.ir.graph import Graph
+from tinyml.kernels import OPTIMISE, narrowed
 from tinyml.learn import Learner, LearnOptions
 from tinyml.learn.export import LearnData, export_learner, learner_of
 from tinyml.learn.weights import Learned, with_learned
@@ -28,6 +29,7 @@ from tinyml.measure import (
     layer_snr,
 )
 from tinyml.opened import open_export
+from tinyml.ops.layers import weighted_layers
 from tinyml.passes import FLOAT_PASSES, attach_scaling, c_passes, run_passes
 from tinyml.plan import MemoryPlan, plan_memory
 from tinyml.progress import Progress, silent
@@ -73,11 +75,20 @@ class CodeOptions:
         learned: weights that devices trained take the place of the source's.
         patches: in how many patches of columns the first layers are made, where that makes the
             arena smaller; their seams are computed twice.
+        optimise: what kernels are chosen for, a key of `tinyml.kernels.OPTIMISE`.
     """
 
     keep_channels: bool = False
     learned: Learned | None = None
     patches: int = 1
+    optimise: str = "balanced"
+
+    def __post_init__(self) -> None:
+        """Raises TinymlError: unknown ``optimise``."""
+        if self.optimise not in OPTIMISE:
+            raise TinymlError(
+                f"--optimise cannot be '{self.optimise}'", f"Known: {', '.join(OPTIMISE)}."
+            )
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ class Compiled:
         plan: the arena of ``c_graph``.
         c_model: the generated C.
         code: what was asked of it.
+        isa: what its kernels were chosen for, see `tinyml.kernels.choose`.
     """
 
     float_graph: Graph | None
@@ -102,6 +114,7 @@ class Compiled:
     plan: MemoryPlan
     c_model: CModel
     code: CodeOptions
+    isa: str
 
 
 def compile_model(
@@ -143,12 +156,18 @@ def compile_model(
     )
     sizes = [r.bytes for r in target.regions]
     slow = target.slow_weights
-    copies = None if slow is None else worth_copying(c_graph, target.isa, slow.copy_bytes)
-    plan = plan_memory(c_graph, target.isa, regions=sizes, copies=copies)
+    isa = model_isa(c_graph, target, code.optimise)
+    copies = None if slow is None else worth_copying(c_graph, isa, slow.copy_bytes)
+    plan = plan_memory(c_graph, isa, regions=sizes, copies=copies)
     names = [r.name for r in target.regions]
-    c_model = write_c(c_graph, plan, target.isa, names, slow_weights=slow is not None)
+    c_model = write_c(c_graph, plan, isa, names, slow_weights=slow is not None)
     check_fit(c_graph, plan, len(c_model.weights), target)
-    return Compiled(float_graph, graph, c_graph, quantised, plan, c_model, code)
+    return Compiled(float_graph, graph, c_graph, quantised, plan, c_model, code, isa)
+
+
+def model_isa(c_graph: Graph, target: Target, optimise: str = "balanced") -> str:
+    """What a model's kernels are chosen for on a target, see `tinyml.kernels.choose`."""
+    return narrowed([layer for _, layer in weighted_layers(c_graph)], target.isa, optimise)
 
 
 def export(
@@ -338,7 +357,8 @@ def make_learner_of(
         raise LearnError(
             "an int8 .tflite holds no float weights to train", "Export the float model."
         )
-    return learner_of(made.float_graph, made.graph, options, _learn_data(made, samples), target)
+    data = _learn_data(made, samples)
+    return learner_of(made.float_graph, made.graph, options, data, target, made.isa)
 
 
 def _learn_data(made: Compiled, samples: Samples | None) -> LearnData:

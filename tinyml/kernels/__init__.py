@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel runs a layer, and how its weights are laid out for it."""
 
-from tinyml.kernels.choose import ISAS, applicable, choose, included
+from tinyml.kernels.choose import ISAS, OPTIMISE, applicable, choose, included, narrowed
 from tinyml.kernels.elementwise import DUAL_MULTIPLY, add_record, mul_record
 from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
 from tinyml.kernels.variants import Variant
@@ -13,6 +13,7 @@ __all__ = [
     "DUAL_MULTIPLY",
     "FULLY_CONNECTED",
     "ISAS",
+    "OPTIMISE",
     "Layer",
     "Variant",
     "add_record",
@@ -20,5 +21,6 @@ __all__ = [
     "choose",
     "included",
     "mul_record",
+    "narrowed",
     "wide_fully_connected",
 ]

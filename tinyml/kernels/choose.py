@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice of a kernel for each layer."""
+"""The choice of a kernel for each layer, and of the kernels of a model.
+
+What kernels are chosen for is written ``CORE[/POLICY[/KERNEL,KERNEL]]``: the core, one of ISAS;
+how pruned layers are run ("auto" by default: by the fewest instructions; "flash": by the smallest
+record; "off": as dense ones); and the kernels that the model does without.
+"""
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 
-from tinyml.kernels.cost import predicted
+from tinyml.kernels.cost import code_bytes, predicted
 from tinyml.kernels.layer import Layer
-from tinyml.kernels.sparse import SPARSE, Sparse
+from tinyml.kernels.sparse import SPARSE
 from tinyml.kernels.variants import VARIANTS, Variant
 
 # What a core can run beside portable C, by `Target.isa`.
@@ -18,38 +22,41 @@ ISAS = ("portable", "dsp", "mve", "rv32")
 _INCLUDED = {"mve": ("mve", "dsp", "portable")}
 # Layers with fewer zeros gain nothing from leaving them out.
 _LARGEST_DENSITY = 0.5
-# Without measurements of a dense kernel, sparse ones are taken below this.
-_SURE_DENSITY = 0.05
-# Instructions by kernel and core, measured by bench/sparse.py on the emulated boards.
-_COSTS = Path(__file__).parent / "costs.json"
+
+# What a kilobyte of code is worth, in parts of a model's instructions.
+OPTIMISE: Mapping[str, float] = {"size": math.inf, "balanced": 0.08, "speed": 0.0}
 
 
 def choose(layer: Layer, isa: str) -> Variant:
-    """The kernel for a layer.
-
-    Dense kernels compete by the tables of `make tune` (tinyml/kernels/cost.py). Dense or sparse is
-    decided by the instructions of one output pixel, or by the bytes of the record; never by the
-    number of pixels, so that parts of a layer take the same kernel.
+    """The kernel for a layer: that of the lowest predicted instructions (tinyml/kernels/cost.py)
+    of one output row, or of the smallest record. Never by the number of rows, so that parts of a
+    layer take the same kernel.
 
     Args:
-        isa: of the target; with "/flash" behind it the smallest record is taken, with "/off" no
-            sparse kernel.
+        isa: what kernels are chosen for.
     """
-    core, _, policy = isa.partition("/")
-    isas = included(core)
-    dense = min(applicable(layer, core), key=lambda v: predicted(v, layer, core))
-    if policy == "off" or density(layer) > _LARGEST_DENSITY:
+    core, policy, left_out = _parts(isa)
+    every = candidates(layer, isa)
+    kept = [v for v in every if v.kernel not in left_out] or every
+    return _best({v: predicted(v, layer, core) for v in kept}, policy, layer)
+
+
+def _best(costs: Mapping[Variant, float], policy: str, layer: Layer) -> Variant:
+    cheapest = min(costs, key=lambda v: costs[v])
+    if policy != "flash":
+        return cheapest
+    dense = min((v for v in costs if v not in SPARSE), key=lambda v: costs[v], default=cheapest)
+    return min((v for v in costs if v in SPARSE or v is dense), key=lambda v: v.record_bytes(layer))
+
+
+def candidates(layer: Layer, isa: str) -> list[Variant]:
+    """The kernels that compute a layer, sparse ones where enough weights are zero."""
+    core, policy, _ = _parts(isa)
+    dense = applicable(layer, core)
+    if policy == "off" or layer.density > _LARGEST_DENSITY:
         return dense
-    sparse = [v for v in SPARSE if v.kind == layer.kind and v.isa in isas and v.applies(layer)]
-    if not sparse:
-        return dense
-    if policy == "flash":
-        return min([*sparse, dense], key=lambda v: record_bytes(v, layer))
-    best = min(sparse, key=lambda v: instructions(v, layer, core) or 0.0)
-    cost, usual = instructions(best, layer, core), instructions(dense, layer, core)
-    if cost is None or usual is None:
-        return best if density(layer) < _SURE_DENSITY else dense
-    return best if cost < usual else dense
+    mine = [v for v in SPARSE if v.kind == layer.kind and v.isa in included(core)]
+    return [*dense, *(v for v in mine if v.applies(layer))]
 
 
 def applicable(layer: Layer, core: str) -> list[Variant]:
@@ -63,41 +70,59 @@ def included(core: str) -> tuple[str, ...]:
     return _INCLUDED.get(core, (core, "portable"))
 
 
-def density(layer: Layer) -> float:
-    """The part of the weights that is not zero."""
-    return float((layer.weights != 0).mean())
+def narrowed(layers: Sequence[Layer], isa: str, optimise: str) -> str:
+    """What kernels are chosen for, with those left out whose code is not worth the instructions
+    that they save the model.
+
+    One kernel after the other is left out, each time the one that gains most, as long as that
+    pays: under "balanced", where each kilobyte of code costs less than 8 % of the instructions;
+    under "size", where it makes code and weights smaller together.
+
+    Args:
+        layers: the model's.
+        isa: what kernels are chosen for.
+        optimise: a key of OPTIMISE.
+    """
+    core, policy, _ = _parts(isa)
+    worth = OPTIMISE[optimise]
+    if worth == 0.0 or not layers:
+        return isa
+    costs = [{v: predicted(v, x, core) for v in candidates(x, isa)} for x in layers]
+    records: dict[tuple[int, Variant], int] = {}
+
+    def judged(left_out: frozenset[str]) -> tuple[tuple[float, float], list[Variant]]:
+        """How dear the model is, and its kernels."""
+        count, weights, used = 0.0, 0, list[Variant]()
+        for i, (layer, every) in enumerate(zip(layers, costs, strict=True)):
+            kept = {v: n for v, n in every.items() if v.kernel not in left_out}
+            best = _best(kept, policy, layer)
+            used.append(best)
+            count += kept[best] * layer.output_rows
+            if math.isinf(worth):
+                if (i, best) not in records:
+                    records[i, best] = best.record_bytes(layer)
+                weights += records[i, best]
+        code = sum(code_bytes(k, core) for k in {v.kernel for v in used})
+        if math.isinf(worth):
+            return (code + weights, count), used
+        return (math.log(max(count, 1.0)) + worth * code / 1000, 0.0), used
+
+    left_out = frozenset[str]()
+    best, used = judged(left_out)
+    while True:
+        fewer = [left_out | {k} for k in sorted({v.kernel for v in used})]
+        able = [f for f in fewer if all(any(v.kernel not in f for v in c) for c in costs)]
+        if not able:
+            break
+        tried = min(able, key=lambda f: judged(f)[0])
+        found, now = judged(tried)
+        if found >= best:
+            break
+        best, used, left_out = found, now, tried
+    return f"{core}/{policy}/{','.join(sorted(left_out))}" if left_out else isa
 
 
-def record_bytes(variant: Variant, layer: Layer) -> int:
-    """Bytes that the kernel's record takes behind its header."""
-    return sum(-(-part.nbytes // 4) * 4 for part in variant.parts(layer))
-
-
-def instructions(variant: Variant, layer: Layer, core: str) -> float | None:
-    """Instructions of one output pixel, None where they were not measured."""
-    costs = measured_costs().get(core, {}).get(variant.kernel)
-    if costs is None:
-        return None
-    return sum(costs.get(unit, 0.0) * amount for unit, amount in units(variant, layer).items())
-
-
-def units(variant: Variant, layer: Layer) -> dict[str, float]:
-    """What the instructions of one output pixel are proportional to, for each kernel."""
-    if isinstance(variant, Sparse):
-        return variant.units(layer)
-    taps = float(layer.rows.shape[1])
-    return {
-        "pixels": 1.0,
-        "outputs": float(layer.outputs),
-        "entries": taps * layer.outputs,
-        "gathered": 0.0 if layer.is_pointwise else taps,
-    }
-
-
-@cache
-def measured_costs() -> dict[str, dict[str, dict[str, float]]]:
-    """By core and kernel: instructions for each unit of `units`."""
-    if not _COSTS.is_file():
-        return {}
-    table: dict[str, dict[str, dict[str, float]]] = json.loads(_COSTS.read_text())["costs"]
-    return table
+def _parts(isa: str) -> tuple[str, str, frozenset[str]]:
+    core, _, rest = isa.partition("/")
+    policy, _, left_out = rest.partition("/")
+    return core, policy or "auto", frozenset(filter(None, left_out.split(",")))

@@ -64,6 +64,16 @@ class Layer:
         return self.shape["output_h"] * self.shape["output_w"]
 
     @property
+    def output_rows(self) -> int:
+        """Rows of the output image; of a fully connected layer one holds all."""
+        return 1 if self.kind == FULLY_CONNECTED else self.shape["output_h"]
+
+    @property
+    def density(self) -> float:
+        """The part of the weights that is not zero."""
+        return float((self.weights != 0).mean())
+
+    @property
     def is_pointwise(self) -> bool:
         """Whether each output pixel reads the same input pixel only."""
         if self.kind == FULLY_CONNECTED:

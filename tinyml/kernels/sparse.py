@@ -16,7 +16,7 @@ blocks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -72,15 +72,16 @@ class Sparse(Variant):
         """What follows the shifts."""
         raise NotImplementedError
 
-    def units(self, layer: Layer) -> dict[str, float]:
-        """What the instructions of one output pixel are proportional to."""
-        entries = self.entries(layer)
-        return {
-            "pixels": 1.0,
-            "outputs": float(layer.outputs),
-            "entries": float(sum(len(index) for index, _ in entries)),
-            "gathered": float(self.scratch(layer)),
+    def units(self, layer: Layer) -> Mapping[str, float]:
+        """Pixels, outputs, stored weights or blocks, and inputs gathered for each pixel."""
+        stored = sum(len(index) for index, _ in self.entries(layer))
+        of_pixel = {
+            "pixels": 1,
+            "outputs": layer.outputs,
+            "entries": stored,
+            "gathered": self.scratch(layer),
         }
+        return {name: float(layer.pixels * n) for name, n in of_pixel.items()}
 
     def parts(self, layer: Layer) -> Sequence[Array]:
         return [
@@ -105,9 +106,9 @@ class _Bitmap(Sparse):
         packed = np.packbits(bits, axis=1, bitorder="little")
         return [packed, rows[rows != 0].astype(np.int8)]
 
-    def units(self, layer: Layer) -> dict[str, float]:
-        words = -(-layer.rows.shape[1] // 32)
-        return {**super().units(layer), "words": float(words * layer.outputs)}
+    def units(self, layer: Layer) -> Mapping[str, float]:
+        words = -(-layer.rows.shape[1] // 32) * layer.outputs
+        return {**super().units(layer), "words": float(words * layer.pixels)}
 
 
 class _Gaps(Sparse):

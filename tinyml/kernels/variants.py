@@ -69,6 +69,25 @@ class Variant(ABC):
     def parts(self, layer: Layer) -> Sequence[Array]:
         """What follows the record's header."""
 
+    def units(self, layer: Layer) -> Mapping[str, float]:
+        """What the instructions of a layer are made of: products, outputs, inputs under all
+        windows and their runs, and output rows times channels. What a call costs once is not part
+        of it: a layer may be called row by row."""
+        taps = layer.weights.size // layer.outputs
+        channels = layer.shape["input_c"] if layer.kind == DEPTHWISE else 1
+        runs = 0 if layer.is_pointwise else layer.shape["kernel_h"]
+        return {
+            "macs": float(layer.macs),
+            "outputs": float(layer.pixels * layer.outputs),
+            "gathered": float(layer.pixels * taps * channels),
+            "runs": float(layer.pixels * runs),
+            "channel_rows": float(layer.output_rows * layer.outputs),
+        }
+
+    def record_bytes(self, layer: Layer) -> int:
+        """Bytes that the record takes behind its header."""
+        return sum(_up(part.nbytes, 4) for part in self.parts(layer))
+
 
 def _shape_type(kind: str) -> str:
     return "tml_fully_connected_t" if kind == FULLY_CONNECTED else "tml_window_t"

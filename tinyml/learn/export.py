@@ -42,15 +42,23 @@ class LearnData:
 
 
 def learner_of(
-    float_graph: Graph, quantised: Graph, options: LearnOptions, data: LearnData, target: Target
+    float_graph: Graph,
+    quantised: Graph,
+    options: LearnOptions,
+    data: LearnData,
+    target: Target,
+    isa: str,
 ) -> Learner:
     """The learner of a compiled model.
+
+    Args:
+        isa: what the model's kernels were chosen for; the backbone's are the same.
 
     Raises:
         LearnError: it cannot be made as asked.
         TargetError: it needs more RAM than the target has.
     """
-    learner = make_learner(float_graph, options, quantised, data.samples[:16], isa=target.isa)
+    learner = make_learner(float_graph, options, quantised, data.samples[:16], isa=isa)
     needed = learner.facts.ram_bytes
     if needed > target.ram_bytes:
         raise TargetError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import Array, Tensor
+from tinyml.kernels import Layer
 from tinyml.ops.activation import Activation
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
 from tinyml.ops.window import Window
@@ -62,6 +63,10 @@ class SequenceConv(Operator):
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
         raise NotImplementedError("sequence_conv is made after the ONNX model is written")
+
+    def c_layer(self, ins: Sequence[Tensor], out: Tensor) -> Layer:
+        """The layer as kernels see it: an image of one column."""
+        return self._layer.c_layer(*_images(ins, out))
 
     def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
         return self._layer.c_scratch(*_images(ins, out), isa)

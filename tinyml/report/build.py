@@ -60,6 +60,7 @@ def build_report(
             "code": {
                 "keep_channels": compiled.code.keep_channels,
                 "patches": compiled.code.patches,
+                "optimise": compiled.code.optimise,
             },
             "learned": compiled.code.learned is not None,
         },
@@ -100,7 +101,7 @@ def build_report(
             "harness_flash": memory.runtime_flash,
         },
         "instructions": counted.inference,
-        "sparse": sparse_layers(compiled.c_graph, target.isa),
+        "sparse": sparse_layers(compiled.c_graph, compiled.isa),
         "accuracy": accuracy,
         "forecast": forecast,
         "scaling": graph.scaling.to_json() if graph.scaling else None,

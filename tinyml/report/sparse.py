@@ -6,10 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from tinyml.ir.graph import Graph
-from tinyml.ir.tensor import DType
-from tinyml.kernels.choose import choose, density, record_bytes
+from tinyml.kernels import choose
 from tinyml.kernels.sparse import SPARSE
-from tinyml.ops.weighted import Weighted
+from tinyml.ops.layers import weighted_layers
 
 
 def sparse_layers(graph: Graph, isa: str) -> list[dict[str, Any]]:
@@ -18,14 +17,10 @@ def sparse_layers(graph: Graph, isa: str) -> list[dict[str, Any]]:
 
     Args:
         graph: as the C writer takes it.
-        isa: see `Target.isa`.
+        isa: what kernels were chosen for.
     """
     found = []
-    for node in graph.nodes:
-        ins = graph.ins(node)
-        if not isinstance(node.op, Weighted) or ins[0].dtype is not DType.INT8:
-            continue
-        layer = node.op.c_layer(ins, graph.out(node))
+    for node, layer in weighted_layers(graph):
         chosen = choose(layer, isa)
         if chosen not in SPARSE:
             continue
@@ -34,9 +29,9 @@ def sparse_layers(graph: Graph, isa: str) -> list[dict[str, Any]]:
             {
                 "name": node.name,
                 "kernel": chosen.kernel,
-                "density": round(density(layer), 4),
-                "bytes": record_bytes(chosen, layer),
-                "dense_bytes": record_bytes(dense, layer),
+                "density": round(layer.density, 4),
+                "bytes": chosen.record_bytes(layer),
+                "dense_bytes": dense.record_bytes(layer),
             }
         )
     return found

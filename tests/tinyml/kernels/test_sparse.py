@@ -18,7 +18,6 @@ from tinyml.ir import Graph, Node, Operator, Tensor
 from tinyml.ir.execute import outputs
 from tinyml.ir.tensor import Array
 from tinyml.kernels import Layer, Variant, choose
-from tinyml.kernels.choose import density, record_bytes
 from tinyml.kernels.sparse import SPARSE, in_chunks, with_stops
 from tinyml.ops import Activation, Conv2D, FullyConnected, Window, weighted
 from tinyml.plan import plan_memory
@@ -149,7 +148,7 @@ def test_the_choice_follows_density(core: str):
     full, thin = choose(layer_of(1.0), core), choose(layer_of(0.03), core)
     assert full not in SPARSE
     assert thin in SPARSE
-    assert record_bytes(thin, layer_of(0.03)) * 4 < record_bytes(full, layer_of(0.03))
+    assert thin.record_bytes(layer_of(0.03)) * 4 < full.record_bytes(layer_of(0.03))
     # What is sparse at some density is sparse at every lower one.
     chosen = [choose(layer_of(d), core) in SPARSE for d in (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)]
     assert chosen == sorted(chosen, reverse=True)
@@ -157,7 +156,7 @@ def test_the_choice_follows_density(core: str):
 
 def test_blocks_are_taken_for_weights_pruned_in_blocks():
     assert "blocks" in choose(layer_of(0.15, block=4), "dsp").kernel
-    assert density(layer_of(0.15, block=4)) == pytest.approx(0.15, abs=0.02)
+    assert layer_of(0.15, block=4).density == pytest.approx(0.15, abs=0.02)
 
 
 def test_the_user_decides():

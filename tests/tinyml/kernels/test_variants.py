@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from tests.tinyml.single_op import activation, weights_and_bias
 from tinyml.ir.tensor import Array
-from tinyml.kernels import ISAS, Variant, applicable, choose
-from tinyml.kernels.cost import predicted
+from tinyml.kernels import ISAS, OPTIMISE, Variant, applicable, choose, narrowed
+from tinyml.kernels.choose import candidates
+from tinyml.kernels.cost import code_bytes, predicted
 from tinyml.kernels.layer import Layer
 from tinyml.kernels.variants import VARIANTS
 from tinyml.ops import Activation, Conv2D, DepthwiseConv2D, FullyConnected, Window
@@ -213,6 +214,37 @@ def test_every_kernel_of_a_core_was_measured_and_the_cheapest_is_chosen(isa):
     assert all(np.isfinite(c) and c > 0 for c in costs.values())
     assert costs[choose(layer, isa)] == min(costs.values())
     assert choose(layer, isa).isa == isa
+
+
+def test_a_kernel_must_be_worth_its_code():
+    rng = np.random.default_rng(0)
+    x = activation("x", (1, 28, 28, 1), 0.05, 0)
+    window = Window((3, 3), (2, 2), padding=(1, 1, 1, 1))
+    ins = [x, *weights_and_bias(rng, (8, 3, 3, 1), 0, 0.05)]
+    first = Conv2D(window).c_layer(ins, activation("out", (1, 14, 14, 8), 0.3, 0))
+    small = [first, *[layer_of(32, 32)] * 2]
+    fast, best, least = (narrowed(small, "dsp", goal) for goal in ("speed", "balanced", "size"))
+    assert fast == "dsp"
+    assert {choose(x, fast).kernel for x in small} == {
+        "tml_depthwise_conv2d_s8_dsp",
+        "tml_conv2d_s8_dsp",
+    }
+    assert {choose(x, best).kernel for x in small} == {"tml_conv2d_s8_dsp"}
+    assert {choose(x, least).kernel for x in small} == {"tml_conv2d_s8"}
+    # Alone, the first layer is worth its kernel.
+    assert (
+        choose(first, narrowed([first], "dsp", "balanced")).kernel == "tml_depthwise_conv2d_s8_dsp"
+    )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_what_a_model_does_without_still_leaves_every_layer_a_kernel(isa):
+    layers = [layer_of(32, 32)]
+    for goal in OPTIMISE:
+        narrow = narrowed(layers, isa, goal)
+        assert choose(layers[0], narrow) in candidates(layers[0], isa)
+        assert code_bytes(choose(layers[0], narrow).kernel, isa) > 0
+    assert narrowed([], isa, "size") == isa
 
 
 def test_a_left_shift_falls_back_to_portable_c():
