@@ -16,7 +16,8 @@ from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import Array, Tensor
 from tinyml.kernels import included
 from tinyml.ops.batch_matmul import BatchMatMul
-from tinyml.ops.masked_softmax import MaskedSoftmax, exponentials
+from tinyml.ops.masked_softmax import MaskedSoftmax
+from tinyml.ops.softmax import exponentials
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter

@@ -13,7 +13,6 @@ import numpy as np
 from tinyml.ir.fixedpoint import (
     Int64,
     doubling_high_multiply,
-    exp_on_negative,
     one_over_one_plus_x,
     requantise,
     rounding_divide_by_pot,
@@ -21,7 +20,7 @@ from tinyml.ir.fixedpoint import (
 )
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
-from tinyml.ops.softmax import INPUT_INTEGER_BITS, SUM_INTEGER_BITS, Softmax
+from tinyml.ops.softmax import SUM_INTEGER_BITS, exponentials
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -130,16 +129,6 @@ class MaskedSoftmax(Operator):
         record = c.record(exponentials(ins[0]))
         arguments = (c.read(ins[0]), c.read(ins[1]), c.write(out))
         c.call("tml_masked_softmax_s8_s16", shape, record, *arguments)
-
-
-def exponentials(scores: Tensor) -> list[int]:
-    """exp(-i * scale) in Q0.31 for i of 0..255: what a score that lies i below its row's largest
-    one counts. int32; 0 beyond the range of the fixed-point exponential."""
-    multiplier, shift, diff_min = Softmax.scaling(scores)
-    diff = -np.arange(256, dtype=np.int64)
-    counts = diff >= diff_min
-    scaled = requantise(np.where(counts, diff, 0), multiplier, shift)
-    return [int(v) for v in np.where(counts, exp_on_negative(scaled, INPUT_INTEGER_BITS), 0)]
 
 
 def softmax_int16(x: Int64, scores: Tensor) -> Int64:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 INPUT_INTEGER_BITS = 5
 SUM_INTEGER_BITS = 12
+# Rows this long are worth 1 KiB of flash for all exponentials there are. By the row, not by their
+# number: parts of a layer take the same kernel.
+TABLE_DEPTH = 32
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,20 @@ class Softmax(Operator):
             record = c.record(self._scaling_int16(ins[0]))
             c.call("tml_softmax_s16", shape, record, tables, c.read(ins[0]), c.write(out))
             return
+        if out.dtype is DType.INT8 and depth >= TABLE_DEPTH:
+            table = c.record(exponentials(ins[0]))
+            c.call("tml_softmax_s8_table", shape, table, c.read(ins[0]), c.write(out))
+            return
         record = c.record(list(self.scaling(ins[0])))
         kernel = "tml_softmax_s8" if out.dtype is DType.INT8 else "tml_softmax_s8_s16"
         c.call(kernel, shape, record, c.read(ins[0]), c.write(out))
+
+
+def exponentials(x: Tensor) -> list[int]:
+    """exp(-i * scale) in Q0.31 for i of 0..255: what an int8 element that lies i below its row's
+    largest one counts. int32; 0 beyond the range of the fixed-point exponential."""
+    multiplier, shift, diff_min = Softmax.scaling(x)
+    diff = -np.arange(256, dtype=np.int64)
+    counts = diff >= diff_min
+    scaled = requantise(np.where(counts, diff, 0), multiplier, shift)
+    return [int(v) for v in np.where(counts, exp_on_negative(scaled, INPUT_INTEGER_BITS), 0)]

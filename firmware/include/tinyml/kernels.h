@@ -427,6 +427,10 @@ typedef struct {
 void tml_softmax_s8(const tml_softmax_t *shape, const void *data, const int8_t *input,
                     int8_t *output);
 
+/* The same by a table. data: int32_t exponentials[256], exp(-i * input scale) in Q0.31. */
+void tml_softmax_s8_table(const tml_softmax_t *shape, const void *data, const int8_t *input,
+                          int8_t *output);
+
 /* The logarithm of the same; output scale 1/16, zero point 127. May run in place. */
 typedef struct {
     int32_t multiplier, shift; /* of tml_softmax_data_t */
