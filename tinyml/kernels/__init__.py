@@ -3,9 +3,8 @@
 
 from tinyml.kernels.choose import ISAS, OPTIMISE, applicable, choose, included, narrowed
 from tinyml.kernels.elementwise import DUAL_MULTIPLY, add_record, mul_record
-from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, Layer
+from tinyml.kernels.layer import CONV, DEPTHWISE, FULLY_CONNECTED, WIDE, WIDE_SHORT_BIAS, Layer
 from tinyml.kernels.variants import Variant
-from tinyml.kernels.wide import wide_fully_connected
 
 __all__ = [
     "CONV",
@@ -14,6 +13,8 @@ __all__ = [
     "FULLY_CONNECTED",
     "ISAS",
     "OPTIMISE",
+    "WIDE",
+    "WIDE_SHORT_BIAS",
     "Layer",
     "Variant",
     "add_record",
@@ -22,5 +23,4 @@ __all__ = [
     "included",
     "mul_record",
     "narrowed",
-    "wide_fully_connected",
 ]

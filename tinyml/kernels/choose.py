@@ -15,6 +15,7 @@ from tinyml.kernels.cost import code_bytes, predicted
 from tinyml.kernels.layer import Layer
 from tinyml.kernels.sparse import SPARSE
 from tinyml.kernels.variants import VARIANTS, Variant
+from tinyml.kernels.wide import WIDE_VARIANTS
 
 # What a core can run beside portable C, by `Target.isa`.
 ISAS = ("portable", "dsp", "mve", "rv32")
@@ -62,7 +63,8 @@ def candidates(layer: Layer, isa: str) -> list[Variant]:
 def applicable(layer: Layer, core: str) -> list[Variant]:
     """The dense kernels of a core that compute a layer, the best guess first."""
     isas = included(core)
-    return [v for v in VARIANTS if v.kind == layer.kind and v.isa in isas and v.applies(layer)]
+    known = (*VARIANTS, *WIDE_VARIANTS)
+    return [v for v in known if v.kind == layer.kind and v.isa in isas and v.applies(layer)]
 
 
 def included(core: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from tinyml.ir.fixedpoint import Int64
 from tinyml.ir.tensor import Array
 
 CONV, DEPTHWISE, FULLY_CONNECTED = "conv2d", "depthwise_conv2d", "fully_connected"
+# Of int16 activations; an int32 bias, which only convolutions take, has the arithmetic of int8.
+WIDE, WIDE_SHORT_BIAS = "_s16", "_s16_b32"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Layer:
     """Shape, constants and requantisation of one layer.
 
     Args:
-        kind: CONV, DEPTHWISE or FULLY_CONNECTED.
+        kind: CONV, DEPTHWISE or FULLY_CONNECTED; of int16 activations with WIDE or
+            WIDE_SHORT_BIAS behind it.
         shape: the fields of tml_window_t, or of tml_fully_connected_t.
         input_zero_point, output_zero_point: of the activations.
         low, high: clamp of the output.
@@ -45,10 +48,20 @@ class Layer:
         return len(self.bias)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it is fully connected."""
+        return self.kind.startswith(FULLY_CONNECTED)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether it is a depthwise convolution."""
+        return self.kind.startswith(DEPTHWISE)
+
+    @property
     def rows(self) -> Array:
         """The weights of each output channel: int64 (outputs, taps)."""
         last = self.weights.ndim - 1
-        moved = np.moveaxis(self.weights, last, 0) if self.kind == DEPTHWISE else self.weights
+        moved = np.moveaxis(self.weights, last, 0) if self.is_depthwise else self.weights
         return moved.reshape(self.outputs, -1).astype(np.int64)
 
     @property
@@ -59,7 +72,7 @@ class Layer:
     @property
     def pixels(self) -> int:
         """Output positions."""
-        if self.kind == FULLY_CONNECTED:
+        if self.is_dense:
             return self.shape["rows"]
         return self.shape["output_h"] * self.shape["output_w"]
 
@@ -76,7 +89,7 @@ class Layer:
     @property
     def is_pointwise(self) -> bool:
         """Whether each output pixel reads the same input pixel only."""
-        if self.kind == FULLY_CONNECTED:
+        if self.is_dense:
             return True
         s = self.shape
         return (
@@ -106,3 +119,24 @@ class Layer:
         half = np.left_shift(np.int64(1), np.maximum(-self.shift - 1, 0))
         nothing = (self.multiplier == 0) | (peak == 0) | ((self.shift < -1) & (peak < half))
         return np.where(nothing, 0, self.multiplier), np.where(nothing, -1, self.shift)
+
+    def wide_multipliers(self) -> Int64 | None:
+        """For int16 activations: what each sum is multiplied with such that the high word of the
+        product, rounded, is its output. TFLite cuts the multiplier to 16 bits and rounds once, so
+        that shifting it to where the high word begins changes nothing.
+
+        Returns:
+            None where a sum may leave 32 bits, or a multiplier has no such place.
+        """
+        peak = np.abs(self.bias) + 32768 * np.abs(self.rows).sum(axis=1)
+        reduced = np.where(
+            self.multiplier < 0x7FFF0000, (self.multiplier + (1 << 15)) >> 16, 0x7FFF
+        )
+        right = 15 - self.shift
+        if np.any(peak >= 1 << 31):
+            return None
+        nothing = peak * reduced < np.left_shift(np.int64(1), right - 1)
+        left = np.where(nothing, 0, 32 - right)
+        if np.any((left < 0) | (left > 16)):
+            return None
+        return np.where(nothing, 0, np.left_shift(reduced, left))

@@ -9,7 +9,7 @@ from tinyml.ir.tensor import Array
 from tinyml.kernels.layer import Layer
 
 # Even and odd bytes of a word become two pairs of int16: taps 0 and 2, then 1 and 3.
-_PAIRED_TAPS = (0, 2, 1, 3)
+PAIRED_TAPS = (0, 2, 1, 3)
 
 
 def portable_parts(layer: Layer) -> list[Array]:
@@ -58,7 +58,7 @@ def channel_pairs(rows: Array, taps: int) -> Array:
     """
     full = padded(padded(rows, 2, 0), taps, 1).astype(np.int8)
     pairs, length = full.shape[0] // 2, full.shape[1]
-    by_four = full.reshape(pairs, 2, length // 4, 4)[..., _PAIRED_TAPS]
+    by_four = full.reshape(pairs, 2, length // 4, 4)[..., PAIRED_TAPS]
     # (pair, channel, four, word, tap of the word) to (pair, four, word, tap, channel).
     words = by_four.reshape(pairs, 2, length // 4, 2, 2).transpose(0, 2, 3, 4, 1)
     return np.ascontiguousarray(words.reshape(pairs, length // 4, 2, 4))

@@ -24,7 +24,7 @@ from tinyml.kernels.pack import (
 )
 
 # Beyond this the widened columns of a convolution cost more memory than they are worth.
-_LARGEST_SCRATCH = 32768
+LARGEST_SCRATCH = 32768
 # Which channel of a group stands where in the vectors of quad_t and mve_lanes_t.
 _QUAD = np.arange(4)
 _INTERLEAVED = np.arange(16).reshape(4, 4).T.ravel()
@@ -39,6 +39,7 @@ class Variant(ABC):
         helpers: functions in other files that it calls.
         takes_scratch: whether its last argument is scratch memory.
         in_order: whether it reads its input once from start to end: see `Operator.c_in_order`.
+        takes_rows: whether a kernel with a window is given the output rows to compute.
     """
 
     isa: ClassVar[str]
@@ -47,6 +48,7 @@ class Variant(ABC):
     helpers: ClassVar[tuple[str, ...]] = ()
     takes_scratch: ClassVar[bool] = False
     in_order: ClassVar[bool] = True
+    takes_rows: ClassVar[bool] = True
 
     def applies(self, layer: Layer) -> bool:
         """Whether the kernel computes this layer."""
@@ -74,7 +76,7 @@ class Variant(ABC):
         windows and their runs, and output rows times channels. What a call costs once is not part
         of it: a layer may be called row by row."""
         taps = layer.weights.size // layer.outputs
-        channels = layer.shape["input_c"] if layer.kind == DEPTHWISE else 1
+        channels = layer.shape["input_c"] if layer.is_depthwise else 1
         runs = 0 if layer.is_pointwise else layer.shape["kernel_h"]
         return {
             "macs": float(layer.macs),
@@ -90,7 +92,7 @@ class Variant(ABC):
 
 
 def _shape_type(kind: str) -> str:
-    return "tml_fully_connected_t" if kind == FULLY_CONNECTED else "tml_window_t"
+    return "tml_fully_connected_t" if kind.startswith(FULLY_CONNECTED) else "tml_window_t"
 
 
 class _Portable(Variant):
@@ -135,7 +137,7 @@ class DspConv(Variant):
     takes_scratch = True
 
     def applies(self, layer: Layer) -> bool:
-        return layer.has_short_requantisation() and self.scratch(layer) <= _LARGEST_SCRATCH
+        return layer.has_short_requantisation() and self.scratch(layer) <= LARGEST_SCRATCH
 
     def scratch(self, layer: Layer) -> int:
         taps = _up(layer.rows.shape[1], 4)
@@ -153,7 +155,7 @@ class DspConv(Variant):
         return [requantisation_groups(layer, 2), channel_pairs(layer.rows, 4)]
 
 
-def _rows_as_pixels(layer: Layer) -> Mapping[str, int]:
+def rows_as_pixels(layer: Layer) -> Mapping[str, int]:
     """The window of a fully connected layer, whose rows are the pixels of a 1x1 convolution."""
     sizes = {"h": 1, "w": layer.shape["rows"], "ring": 1}
     return {
@@ -173,7 +175,7 @@ class DspRows(DspConv):
         return layer.shape["rows"] > 2 and super().applies(layer)
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
-        return "tml_window_t", _rows_as_pixels(layer)
+        return "tml_window_t", rows_as_pixels(layer)
 
 
 class DspFullyConnected(Variant):
@@ -226,7 +228,7 @@ class DspDepthwise(Variant):
             layer.has_short_requantisation()
             and layer.shape["kernel_h"] <= self._MOST_ROWS
             and self._kernel(layer).shape[1] <= 255
-            and self.scratch(layer) <= _LARGEST_SCRATCH
+            and self.scratch(layer) <= LARGEST_SCRATCH
         )
 
     def scratch(self, layer: Layer) -> int:
@@ -320,7 +322,7 @@ class MveConv(Variant):
     takes_scratch = True
 
     def applies(self, layer: Layer) -> bool:
-        return layer.has_short_requantisation() and self.scratch(layer) <= _LARGEST_SCRATCH
+        return layer.has_short_requantisation() and self.scratch(layer) <= LARGEST_SCRATCH
 
     def scratch(self, layer: Layer) -> int:
         _, shape = self.shape(layer)
@@ -350,7 +352,7 @@ class MveRows(MveConv):
     kind = FULLY_CONNECTED
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
-        return "tml_window_t", _rows_as_pixels(layer)
+        return "tml_window_t", rows_as_pixels(layer)
 
 
 class MveOneChannel(MveConv):
@@ -381,7 +383,7 @@ class MveDepthwise(Variant):
             # Two products must fit 16 bits.
             and int(layer.weights.min()) >= -127
             and layer.has_short_requantisation()
-            and self.scratch(layer) <= _LARGEST_SCRATCH
+            and self.scratch(layer) <= LARGEST_SCRATCH
         )
 
     def scratch(self, layer: Layer) -> int:
@@ -408,7 +410,7 @@ class RiscvConv(Variant):
     takes_scratch = True
 
     def applies(self, layer: Layer) -> bool:
-        return layer.has_short_requantisation() and self.scratch(layer) <= _LARGEST_SCRATCH
+        return layer.has_short_requantisation() and self.scratch(layer) <= LARGEST_SCRATCH
 
     def scratch(self, layer: Layer) -> int:
         _, shape = self.shape(layer)
@@ -427,7 +429,7 @@ class RiscvRows(RiscvConv):
     kind = FULLY_CONNECTED
 
     def shape(self, layer: Layer) -> tuple[str, Mapping[str, int]]:
-        return "tml_window_t", _rows_as_pixels(layer)
+        return "tml_window_t", rows_as_pixels(layer)
 
 
 class RiscvOneChannel(RiscvConv):
@@ -454,7 +456,7 @@ class RiscvDepthwise(Variant):
             s["input_c"] == s["output_c"]
             and s["kernel_h"] <= self._MOST_ROWS
             and layer.has_short_requantisation()
-            and self.scratch(layer) <= _LARGEST_SCRATCH
+            and self.scratch(layer) <= LARGEST_SCRATCH
         )
 
     def scratch(self, layer: Layer) -> int:

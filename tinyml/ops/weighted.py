@@ -24,11 +24,11 @@ from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
 from tinyml.kernels import (
     DEPTHWISE,
-    FULLY_CONNECTED,
+    WIDE,
+    WIDE_SHORT_BIAS,
     Layer,
     Variant,
     choose,
-    wide_fully_connected,
 )
 from tinyml.ops.activation import Activation
 
@@ -130,15 +130,12 @@ class Weighted(Operator):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         layer = self.c_layer(ins, out)
-        if ins[0].dtype is DType.INT16:
-            _to_c_int16(c, layer, ins, out)
-            return
         variant = self.c_variant(layer, c.isa)
         header = [layer.input_zero_point, layer.output_zero_point, layer.low, layer.high]
         kind, fields = variant.shape(layer)
         arguments = [c.shape(kind, fields), c.record(header, *variant.parts(layer))]
         arguments += [c.read(ins[0]), c.write(out)]
-        if kind == "tml_window_t":
+        if variant.takes_rows and kind == "tml_window_t":
             arguments += ["0", str(fields["output_h"])]
         if variant.takes_scratch:
             arguments.append(c.scratch())
@@ -146,35 +143,15 @@ class Weighted(Operator):
         c.kernels.update(variant.helpers)
 
     def c_scratch(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> int:
-        if ins[0].dtype is DType.INT16:
-            return 0
         layer = self.c_layer(ins, out)
         return self.c_variant(layer, isa).scratch(layer)
 
     def c_in_place(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
-        if ins[0].dtype is DType.INT16:
-            return False
         layer = self.c_layer(ins, out)
         return self.c_variant(layer, isa).in_place(layer)
 
     def c_in_order(self, ins: Sequence[Tensor], out: Tensor, isa: str) -> bool:
         return self.c_variant(self.c_layer(ins, out), isa).in_order
-
-
-def _to_c_int16(c: CEmitter, layer: Layer, ins: Sequence[Tensor], out: Tensor) -> None:
-    """The kernel for an int16 input; its name tells an int32 bias, which only CONV_2D takes."""
-    dense = layer.kind == FULLY_CONNECTED
-    kernel = f"tml_{layer.kind}_s16" + ("" if ins[2].dtype is DType.INT64 else "_b32")
-    kernel, weights = wide_fully_connected(layer, c.isa) if dense else (kernel, layer.weights)
-    record = c.record(
-        [0, 0, layer.low, layer.high],
-        ins[2].values,
-        layer.multiplier.astype(np.int32),
-        layer.shift.astype(np.int8),
-        weights,
-    )
-    shape = c.shape("tml_fully_connected_t" if dense else "tml_window_t", layer.shape)
-    c.call(kernel, shape, record, c.read(ins[0]), c.write(out))
 
 
 def c_layer(
@@ -184,10 +161,12 @@ def c_layer(
     out: Tensor,
     activation: Activation,
 ) -> Layer:
-    """The layer of a weighted operator."""
+    """The layer of a weighted operator; kind is that of int8 activations."""
     multiplier, shift = output_multipliers(ins, out)
     low, high = activation.bounds(out.q, out.dtype)
     weights = ins[1].values[0] if kind == DEPTHWISE else ins[1].values
     bias = ins[2].values.astype(np.int64)
     zero_points = ins[0].q.z, out.q.z
+    if ins[0].dtype is DType.INT16:
+        kind += WIDE if ins[2].dtype is DType.INT64 else WIDE_SHORT_BIAS
     return Layer(kind, shape, *zero_points, low, high, weights, bias, multiplier, shift)

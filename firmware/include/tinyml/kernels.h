@@ -149,13 +149,23 @@ void tml_depthwise_conv2d_s16(const tml_window_t *shape, const void *data, const
 void tml_fully_connected_s16(const tml_fully_connected_t *shape, const void *data,
                              const int16_t *input, int16_t *output);
 
-/* The same, where no sum of products can leave 32 bits and inputs are a multiple of 8. Weights: for
- * four outputs at a time, four inputs of each in turn, in the order 0 2 1 3 (_dsp), or eight
- * (_mve); outputs that fill the last four are zeros. input: word-aligned (_dsp). */
-void tml_fully_connected_s16_dsp(const tml_fully_connected_t *shape, const void *data,
-                                 const int16_t *input, int16_t *output);
-void tml_fully_connected_s16_mve(const tml_fully_connected_t *shape, const void *data,
-                                 const int16_t *input, int16_t *output);
+/* The same, where no sum can leave 32 bits. Record: the header; for each four outputs int32_t
+ * bias[4] and multiplier[4], the high words of products with which are the outputs; the weights.
+ * Of a convolution, for each four outputs four inputs of each in turn, in the order 0 2 1 3 (_dsp),
+ * or eight (_mve): inputs under the window, and zeros up to a multiple of 8. Of a depthwise
+ * convolution (depth multiplier 1, channels a multiple of 4), for each four outputs those of each
+ * tap, in the order 0 2 1 3 (_dsp). Outputs that fill the last four are zeros.
+ * input, scratch: word-aligned. scratch: the inputs under one window as int16_t, as many as there
+ * are weights of an output; unused (may be null) for 1x1 without padding where they fill up
+ * nothing. */
+void tml_conv2d_s16_dsp(const tml_window_t *shape, const void *data, const int16_t *input,
+                        int16_t *output, void *scratch);
+void tml_conv2d_s16_mve(const tml_window_t *shape, const void *data, const int16_t *input,
+                        int16_t *output, void *scratch);
+void tml_depthwise_conv2d_s16_dsp(const tml_window_t *shape, const void *data, const int16_t *input,
+                                  int16_t *output);
+void tml_depthwise_conv2d_s16_mve(const tml_window_t *shape, const void *data, const int16_t *input,
+                                  int16_t *output);
 
 /* a [batches][rows][depth] times b, whose element (k, n) is at
  * k * b_row_stride + n * b_column_stride of its batch; output [batches][rows][columns]. */

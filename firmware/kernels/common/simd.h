@@ -161,6 +161,32 @@ static inline int32_t saturate_int8(int32_t x) {
     return result;
 }
 
+static inline int32_t saturate_int16(int32_t x) {
+    int32_t result;
+    __asm("ssat %0, #16, %1" : "=r"(result) : "r"(x));
+    return result;
+}
+
+/* The larger of each of two halves. */
+static inline pair_t larger_halves(pair_t a, pair_t b) {
+    pair_t result;
+    __asm("ssub16 %0, %1, %2\n"
+          "sel %0, %1, %2"
+          : "=&r"(result)
+          : "r"(a), "r"(b));
+    return result;
+}
+
+/* The smaller of each of two halves. */
+static inline pair_t smaller_halves(pair_t a, pair_t b) {
+    pair_t result;
+    __asm("ssub16 %0, %1, %2\n"
+          "sel %0, %2, %1"
+          : "=&r"(result)
+          : "r"(a), "r"(b));
+    return result;
+}
+
 #else
 
 static inline int32_t wrapping_add(int32_t a, int32_t b) {
@@ -209,6 +235,10 @@ static inline int32_t multiply_high_rounded(int32_t a, int32_t b, int32_t sum) {
 
 static inline int32_t saturate_int8(int32_t x) {
     return x < INT8_MIN ? INT8_MIN : x > INT8_MAX ? INT8_MAX : x;
+}
+
+static inline int32_t saturate_int16(int32_t x) {
+    return x < INT16_MIN ? INT16_MIN : x > INT16_MAX ? INT16_MAX : x;
 }
 
 #endif

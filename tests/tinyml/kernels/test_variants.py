@@ -65,13 +65,14 @@ class Program:
         self.record = np.frombuffer(record, np.uint8).copy()
         self.scratch_bytes = variant.scratch(layer)
         self.takes_scratch = variant.takes_scratch
+        self.takes_rows = variant.takes_rows
 
     def run(self, x: Array, y: Array, rows: tuple[int, int], **rings: int) -> None:
-        """Calls the kernel once on flat int8 arrays."""
+        """Calls the kernel once on flat arrays."""
         if self.kind == "tml_window_t":
             fields = dict.fromkeys(("pad_top", "pad_left"), 0) | dict(self.fields) | rings
             shape = struct.pack("@8H8B", *(fields[name] for name in WINDOW_FIELDS))
-            arguments: list[object] = [ctypes.c_int(rows[0]), ctypes.c_int(rows[1])]
+            arguments: list[object] = [ctypes.c_int(y) for y in rows] if self.takes_rows else []
         else:
             names = ("rows", "inputs", "outputs")
             shape = struct.pack("@3H", *(self.fields[n] for n in names))
