@@ -79,7 +79,7 @@ class Layer:
     @property
     def output_rows(self) -> int:
         """Rows of the output image; of a fully connected layer one holds all."""
-        return 1 if self.kind == FULLY_CONNECTED else self.shape["output_h"]
+        return 1 if self.is_dense else self.shape["output_h"]
 
     @property
     def density(self) -> float:

@@ -13,7 +13,7 @@ from tinyml.errors import QuantisationError
 from tinyml.ir.fixedpoint import Int64, quantise_multiplier, requantise, saturate
 from tinyml.ir.tensor import Array, DType, Tensor
 from tinyml.kernels import add_record
-from tinyml.ops.binary import Arithmetic, has_fast_kernel, repeats
+from tinyml.ops.binary import Arithmetic, aligned_shape, fast_rows
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -29,6 +29,8 @@ class AddSub(Arithmetic):
 
     Source: TFLite reference_integer_ops::Add, add_common.cc of TFLite-Micro.
     """
+
+    subtracts: ClassVar[bool] = False
 
     @staticmethod
     def combine(a: Array, b: Array) -> Array:
@@ -69,12 +71,22 @@ class AddSub(Arithmetic):
         return requantise(centred << LEFT_SHIFT[tensor.dtype], *multiplier)
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        of_a, of_b, of_out = self.multipliers(ins, out)
         bounds = self.activation.bounds(out.q, out.dtype)
-        zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
         shift = LEFT_SHIFT[out.dtype]
-        record = c.record([*zero_points, *of_a, *of_b, *of_out, shift, *bounds])
         kernel = f"tml_{self.kind}_{c.suffix(out)}"
+        wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
+        _, of_fine, of_out = self.multipliers([wide, fine], out)
+        zero_points = wide.q.z, fine.q.z, out.q.z
+        negative = self.subtracts and wide is not ins[0]
+        fast = add_record(zero_points, of_fine, of_out, bounds, shift, negative=negative)
+        rows = fast_rows(c, ins, out)
+        if fast is not None and rows is not None:
+            shape = aligned_shape(c, rows, wide, fine)
+            c.call(f"{kernel}_dsp", shape, c.record(fast), c.read(wide), c.read(fine), c.write(out))
+            return
+        of_a, of_b, of_out = self.multipliers(ins, out)
+        zero_points = ins[0].q.z, ins[1].q.z, out.q.z
+        record = c.record([*zero_points, *of_a, *of_b, *of_out, shift, *bounds])
         shape = self.c_shape(c, ins, out)
         c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))
 
@@ -93,30 +105,13 @@ class Add(AddSub):
     def combine(a: Array, b: Array) -> Array:
         return np.asarray(a + b)
 
-    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
-        record = None
-        large, small = sorted(ins, key=lambda t: t.elements, reverse=True)
-        if has_fast_kernel(c, [large], out) and repeats(small, out):
-            _, of_fine, of_out = self.multipliers([wide, fine], out)
-            bounds = self.activation.bounds(out.q, out.dtype)
-            record = add_record((wide.q.z, fine.q.z, out.q.z), of_fine, of_out, bounds)
-        if record is None:
-            super().to_c(c, ins, out)
-            return
-        period = small.elements
-        fields = {"repeats": out.elements // period, "period": period}
-        fields["wide_step"] = 0 if wide.elements < out.elements else period
-        fields["fine_step"] = 0 if fine.elements < out.elements else period
-        shape = c.shape("tml_add_dsp_t", fields)
-        c.call("tml_add_s8_dsp", shape, c.record(record), c.read(wide), c.read(fine), c.write(out))
-
 
 @dataclass(frozen=True)
 class Sub(AddSub):
     """a - b."""
 
     kind: ClassVar[str] = "sub"
+    subtracts: ClassVar[bool] = True
     has_int16: ClassVar[bool] = True
     tflite_name: ClassVar[str] = "SUB"
     tflite_options: ClassVar[str] = "SubOptions"

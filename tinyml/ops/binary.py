@@ -61,14 +61,46 @@ class Arithmetic(Binary):
         b.write(out, self.activation.to_onnx(b, value))
 
 
-def has_fast_kernel(c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> bool:
-    """Whether the shapes and types are those of the fast kernels of the core."""
-    tensors = (*ins, out)
-    same = all(t.shape == out.shape and t.dtype is DType.INT8 for t in tensors)
-    return same and c.core in DUAL_MULTIPLY
+@dataclass(frozen=True)
+class Rows:
+    """How the smaller input of an operator lies under the larger one, which is as large as the
+    output.
+
+    Args:
+        repeats, period: rows and elements of a row.
+        step, along: how far the smaller input moves on from a row, or an element, to the next.
+    """
+
+    repeats: int
+    period: int
+    step: int
+    along: int
 
 
-def repeats(x: Tensor, out: Tensor) -> bool:
-    """Whether broadcasting an int8 x to the shape of out is x over and over in memory."""
-    inner = next((i for i, size in enumerate(x.shape) if size != 1), len(x.shape))
-    return x.shape[inner:] == out.shape[inner:] and x.dtype is DType.INT8
+def fast_rows(c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> Rows | None:
+    """For the fast kernels of the core: None where it has none for the shapes and types."""
+    large, small = sorted(ins, key=lambda t: t.elements, reverse=True)
+    same_types = large.dtype is small.dtype is out.dtype
+    if c.core not in DUAL_MULTIPLY or large.shape != out.shape or not same_types:
+        return None
+    if out.dtype is not DType.INT8 and any(t.q.z != 0 for t in (*ins, out)):
+        return None
+    period = small.elements
+    inner = next((i for i, size in enumerate(small.shape) if size != 1), len(small.shape))
+    outer = next((i for i in range(len(small.shape), 0, -1) if small.shape[i - 1] != 1), 0)
+    if small.shape[:outer] == out.shape[:outer] and small.shape != out.shape:
+        return Rows(period, out.elements // period, 1, 0)
+    if small.shape[inner:] == out.shape[inner:]:
+        return Rows(out.elements // period, period, 0, 1)
+    return None
+
+
+def aligned_shape(c: CEmitter, rows: Rows, wide: Tensor, fine: Tensor) -> str:
+    """The tml_add_dsp_t of a node."""
+    count = rows.repeats * rows.period
+    fields = {"repeats": rows.repeats, "period": rows.period}
+    for name, x in (("wide", wide), ("fine", fine)):
+        small = x.elements < count
+        fields[f"{name}_step"] = rows.step if small else rows.period
+        fields[f"{name}_along"] = rows.along if small else 1
+    return c.shape("tml_add_dsp_t", fields)

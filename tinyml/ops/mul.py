@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise, saturate
-from tinyml.ir.tensor import Array, Tensor
-from tinyml.kernels import mul_record
-from tinyml.ops.binary import Arithmetic, has_fast_kernel, repeats
+from tinyml.ir.tensor import Array, DType, Tensor
+from tinyml.kernels import holds_lowest_product, mul_record
+from tinyml.ops.binary import Arithmetic, fast_rows
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -43,15 +43,16 @@ class Mul(Arithmetic):
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         bounds = self.activation.bounds(out.q, out.dtype)
+        of_out, kernel = self.multiplier(ins, out), f"tml_mul_{c.suffix(out)}"
         a, b = sorted(ins, key=lambda t: -t.elements)
-        fast = mul_record((a.q.z, b.q.z, out.q.z), self.multiplier(ins, out), bounds)
-        if fast is not None and has_fast_kernel(c, [a], out) and repeats(b, out):
-            fields = {"repeats": out.elements // b.elements, "period": b.elements}
-            shape = c.shape("tml_repeated_t", fields)
-            c.call("tml_mul_s8_dsp", shape, c.record(fast), c.read(a), c.read(b), c.write(out))
+        fast = mul_record((a.q.z, b.q.z, out.q.z), of_out, bounds)
+        rows = fast_rows(c, ins, out)
+        exact = out.dtype is DType.INT8 or holds_lowest_product(of_out)
+        if fast is not None and exact and rows is not None:
+            shape = c.shape("tml_repeated_t", asdict(rows))
+            c.call(f"{kernel}_dsp", shape, c.record(fast), c.read(a), c.read(b), c.write(out))
             return
         zero_points = ins[0].q.z, ins[1].q.z, out.q.z
-        record = c.record([*zero_points, *self.multiplier(ins, out), *bounds])
+        record = c.record([*zero_points, *of_out, *bounds])
         shape = self.c_shape(c, ins, out)
-        kernel = f"tml_mul_{c.suffix(out)}"
         c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

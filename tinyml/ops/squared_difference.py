@@ -11,7 +11,8 @@ import numpy as np
 
 from tinyml.ir.fixedpoint import Int64, quantise_multiplier, requantise, saturate, wrap32
 from tinyml.ir.tensor import Array, DType, Tensor
-from tinyml.ops.binary import Binary
+from tinyml.kernels import add_record
+from tinyml.ops.binary import Binary, aligned_shape, fast_rows
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -67,10 +68,19 @@ class SquaredDifference(Binary):
         b.write(out, b.node("Mul", [difference, difference]))
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
+        shift, limits = LEFT_SHIFT[out.dtype], out.dtype.limits
+        if out.dtype is DType.INT8:
+            wide, fine = sorted(ins, key=lambda t: t.q.s, reverse=True)
+            _, of_fine, of_out = self._multipliers([wide, fine], out)
+            fast = add_record((wide.q.z, fine.q.z, out.q.z), of_fine, of_out, limits, shift)
+            rows = fast_rows(c, ins, out)
+            if fast is not None and rows is not None:
+                shape, name = aligned_shape(c, rows, wide, fine), "tml_squared_difference_s8_dsp"
+                c.call(name, shape, c.record(fast), c.read(wide), c.read(fine), c.write(out))
+                return
         of_a, of_b, of_out = self._multipliers(ins, out)
         zero_points = [ins[0].q.z, ins[1].q.z, out.q.z]
-        shift = LEFT_SHIFT[out.dtype]
-        record = c.record([*zero_points, *of_a, *of_b, *of_out, shift, *out.dtype.limits])
+        record = c.record([*zero_points, *of_a, *of_b, *of_out, shift, *limits])
         kernel = f"tml_squared_difference_{c.suffix(out)}"
         shape = self.c_shape(c, ins, out)
         c.call(kernel, shape, record, c.read(ins[0]), c.read(ins[1]), c.write(out))

@@ -29,6 +29,7 @@ from tinyml.ir.fixedpoint import (
 from tinyml.ir.lookup import SIGMOID, sigmoid16, sigmoid_multiplier, sigmoid_position, tanh16
 from tinyml.ir.operator import Operator, Rule, Shape
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+from tinyml.kernels import DUAL_MULTIPLY, requantise_record
 
 if TYPE_CHECKING:
     from tinyml.writers.c.emitter import CEmitter
@@ -400,9 +401,16 @@ class Requantise(Unary):
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         shape = c.shape("tml_table_t", {"count": out.elements})
         multiplier = quantise_multiplier(ins[0].q.s / out.q.s)
-        record = c.record([ins[0].q.z, out.q.z, *multiplier])
         kernel = f"tml_requantise_{c.suffix(ins[0])}_{c.suffix(out)}"
-        c.call(kernel, shape, record, c.read(ins[0]), c.write(out))
+        values: Sequence[int] = [ins[0].q.z, out.q.z, *multiplier]
+        types = {ins[0].dtype, out.dtype}
+        if c.core in DUAL_MULTIPLY and types <= {DType.INT8, DType.INT16}:
+            low, high = ins[0].dtype.limits
+            largest = max(high - ins[0].q.z, ins[0].q.z - low)
+            fast = requantise_record((ins[0].q.z, out.q.z), multiplier, largest)
+            if fast is not None:
+                kernel, values = f"{kernel}_dsp", fast
+        c.call(kernel, shape, c.record(values), c.read(ins[0]), c.write(out))
 
 
 @dataclass(frozen=True)

@@ -294,20 +294,22 @@ void tml_squared_difference_s16(const tml_broadcast_t *shape, const void *data, 
                                 const int16_t *b, int16_t *output);
 
 /* The same on cores with dual 16-bit multiplications, for inputs of one shape, or of which one is
- * repeated over the other; see common/requantise.h for the shifts, to the right, and constants. Of
- * an addition `wide` is the input with the larger scale: alignment only shifts it, by 19. The
- * output has `repeats` * `period` elements; the steps are `period`, or 0 of the input that
- * repeats. */
+ * repeated over the other, or has one element for all of a row; see common/requantise.h for the
+ * shifts, to the right, and constants. Of additions and differences `wide` is the input with the
+ * larger scale: alignment only shifts it, by 19 (int8 sums), 14 (int16 sums) or 6 (squares). The
+ * output has `repeats` * `period` elements. From a repeat to the next an input moves on by its
+ * step, from an element to the next by 0 or 1 as `along` says. int16 has no zero points. */
 typedef struct {
-    uint32_t repeats, period, wide_step, fine_step;
+    uint32_t repeats, period, wide_step, fine_step, wide_along, fine_along;
 } tml_add_dsp_t;
 
 typedef struct {
-    int32_t wide_offset; /* -zero point << 19 */
-    int32_t fine_offset; /* -zero point << 21 */
+    int32_t wide_offset; /* -zero point << that shift */
+    int32_t fine_offset; /* -zero point << two more */
     int32_t fine_multiplier, fine_shift, fine_constant;
     int32_t output_multiplier, output_shift, output_constant;
     int32_t output_min, output_max;
+    int32_t negative; /* -1 of a subtraction that takes `wide` from the other, else 0 */
 } tml_add_dsp_data_t;
 
 typedef struct {
@@ -316,16 +318,27 @@ typedef struct {
     int32_t output_min, output_max;
 } tml_mul_dsp_data_t;
 
-/* a has `repeats` * `period` elements, b `period`, over and over: 1 repeat of all elements where
- * the shapes are equal, a repeat for each pixel where b is a factor for each channel. */
+/* a has `repeats` * `period` elements: 1 repeat of all elements where the shapes are equal, a
+ * repeat for each pixel where b is a factor for each channel, or for each row where b has one for
+ * it. b moves on by `step` and `along`. */
 typedef struct {
-    uint32_t repeats, period;
+    uint32_t repeats, period, step, along;
 } tml_repeated_t;
 
 void tml_add_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
                     const int8_t *fine, int8_t *output);
+void tml_sub_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
+                    const int8_t *fine, int8_t *output);
+void tml_squared_difference_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
+                                   const int8_t *fine, int8_t *output);
 void tml_mul_s8_dsp(const tml_repeated_t *shape, const void *data, const int8_t *a, const int8_t *b,
                     int8_t *output);
+void tml_add_s16_dsp(const tml_add_dsp_t *shape, const void *data, const int16_t *wide,
+                     const int16_t *fine, int16_t *output);
+void tml_sub_s16_dsp(const tml_add_dsp_t *shape, const void *data, const int16_t *wide,
+                     const int16_t *fine, int16_t *output);
+void tml_mul_s16_dsp(const tml_repeated_t *shape, const void *data, const int16_t *a,
+                     const int16_t *b, int16_t *output);
 
 typedef struct {
     uint32_t count;
@@ -401,6 +414,19 @@ void tml_requantise_s16_s8(const tml_table_t *shape, const void *data, const int
                            int8_t *output);
 void tml_requantise_s16_s16(const tml_table_t *shape, const void *data, const int16_t *input,
                             int16_t *output);
+
+/* The same on cores with dual 16-bit multiplications: the input shifted left by `left`, plus
+ * `offset`, is twice what is multiplied; constants as above. away: -1 where right > 0, else 0. */
+typedef struct {
+    int32_t left, offset, multiplier, right, constant, away;
+} tml_requantise_dsp_data_t;
+
+void tml_requantise_s8_s16_dsp(const tml_table_t *shape, const void *data, const int8_t *input,
+                               int16_t *output);
+void tml_requantise_s16_s8_dsp(const tml_table_t *shape, const void *data, const int16_t *input,
+                               int8_t *output);
+void tml_requantise_s16_s16_dsp(const tml_table_t *shape, const void *data, const int16_t *input,
+                                int16_t *output);
 
 void tml_requantise_s16_s32(const tml_table_t *shape, const void *data, const int16_t *input,
                             int32_t *output);

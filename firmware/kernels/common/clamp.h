@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The clamp of a fused activation, applied to finished int8 outputs. Most layers clamp to the
- * range of int8, which requantisation has done already: they skip this.
+ * The clamp of a fused activation, applied to finished outputs. Most layers clamp to the range of
+ * their type, which requantisation has done already: they skip this.
  */
 #ifndef TINYML_DSP_CLAMP_H
 #define TINYML_DSP_CLAMP_H
@@ -31,6 +31,22 @@ static inline void clamp_bytes(int8_t *bytes, int32_t count, int32_t low, int32_
     for (; i < count; ++i) {
         const int32_t x = bytes[i];
         bytes[i] = (int8_t)(x < low ? low : x > high ? high : x);
+    }
+}
+
+static inline void clamp_halves(int16_t *halves, int32_t count, int32_t low, int32_t high) {
+    if (low == INT16_MIN && high == INT16_MAX) return;
+    int32_t i = 0;
+#if TML_USE_DSP
+    const pair_t lows = low_halves(low, low), highs = low_halves(high, high);
+    for (; i + 2 <= count; i += 2) {
+        const pair_t two = larger_halves(load_word(halves + i), lows);
+        store_word(halves + i, smaller_halves(two, highs));
+    }
+#endif
+    for (; i < count; ++i) {
+        const int32_t x = halves[i];
+        halves[i] = (int16_t)(x < low ? low : x > high ? high : x);
     }
 }
 

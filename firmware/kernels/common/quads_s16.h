@@ -6,8 +6,7 @@
 #define TINYML_QUADS_S16_H
 
 #include "bytes.h"
-#include "simd.h"
-#include "window.h"
+#include "clamp.h"
 
 enum { QUAD = 4, QUADS_ROUND = 8 };
 
@@ -38,22 +37,6 @@ static inline int32_t quad_finished(int32_t sum, int32_t multiplier) {
 static inline void quad_store(const int32_t sums[QUAD], const quad_ends_t *ends, int16_t *output) {
     for (int i = 0; i < QUAD; ++i) {
         output[i] = (int16_t)quad_finished(sums[i], ends->multiplier[i]);
-    }
-}
-
-/* A fused activation, on finished outputs. */
-static inline void quads_clamp(const tml_matmul_data_t *header, int16_t *output, int32_t count) {
-    const int32_t low = header->output_min, high = header->output_max;
-    if (low == INT16_MIN && high == INT16_MAX) return;
-#if TML_USE_DSP
-    const pair_t lows = low_halves(low, low), highs = low_halves(high, high);
-    for (; count >= 2; count -= 2, output += 2) {
-        store_word(output, smaller_halves(larger_halves(load_word(output), lows), highs));
-    }
-#endif
-    for (; count > 0; --count, ++output) {
-        const int32_t x = *output;
-        *output = (int16_t)(x < low ? low : x > high ? high : x);
     }
 }
 
@@ -113,8 +96,8 @@ static inline void conv2d_quads_s16(const tml_window_t *shape, const void *data,
             }
         }
     }
-    quads_clamp(&quads.header, output - s.output_h * s.output_w * s.output_c,
-                s.output_h * s.output_w * s.output_c);
+    const int32_t count = s.output_h * s.output_w * s.output_c;
+    clamp_halves(output - count, count, quads.header.output_min, quads.header.output_max);
 }
 
 /* Four channels of a window's taps inside the input. */
@@ -159,8 +142,8 @@ static inline void depthwise_quads_s16(const tml_window_t *shape, const void *da
             }
         }
     }
-    quads_clamp(&quads.header, output - s.output_h * s.output_w * channels,
-                s.output_h * s.output_w * channels);
+    const int32_t count = s.output_h * s.output_w * channels;
+    clamp_halves(output - count, count, quads.header.output_min, quads.header.output_max);
 }
 
 #endif

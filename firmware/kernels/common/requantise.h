@@ -18,11 +18,16 @@ static inline int32_t rounding_constant(int32_t twice_zero_plus_1, int32_t shift
     return (int32_t)((uint32_t)twice_zero_plus_1 << shift) >> 1;
 }
 
-/* Of twice the sum. */
+/* Of twice the sum, before it is saturated to its type. */
+static inline int32_t scaled_twice(int32_t twice, int32_t multiplier, int32_t shift,
+                                   int32_t constant) {
+    const int32_t biased = constant + (twice >> 31);
+    return multiply_high_rounded(twice, multiplier, biased) >> shift;
+}
+
 static inline int32_t requantised_twice(int32_t twice, int32_t multiplier, int32_t shift,
                                         int32_t constant) {
-    const int32_t biased = constant + (twice >> 31);
-    return saturate_int8(multiply_high_rounded(twice, multiplier, biased) >> shift);
+    return saturate_int8(scaled_twice(twice, multiplier, shift, constant));
 }
 
 static inline int32_t requantised(int32_t sum, int32_t multiplier, int32_t shift,

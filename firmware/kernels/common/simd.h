@@ -167,6 +167,13 @@ static inline int32_t saturate_int16(int32_t x) {
     return result;
 }
 
+/* 2 * x, at most 2**31 - 1. */
+static inline int32_t doubled(int32_t x) {
+    int32_t result;
+    __asm("qadd %0, %1, %1" : "=r"(result) : "r"(x));
+    return result;
+}
+
 /* The larger of each of two halves. */
 static inline pair_t larger_halves(pair_t a, pair_t b) {
     pair_t result;
@@ -235,6 +242,10 @@ static inline int32_t multiply_high_rounded(int32_t a, int32_t b, int32_t sum) {
 
 static inline int32_t saturate_int8(int32_t x) {
     return x < INT8_MIN ? INT8_MIN : x > INT8_MAX ? INT8_MAX : x;
+}
+
+static inline int32_t doubled(int32_t x) {
+    return x >= 1 << 30 ? INT32_MAX : x * 2;
 }
 
 static inline int32_t saturate_int16(int32_t x) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "clamp.h"
-#include "requantise.h"
+#include "aligned.h"
 
 void tml_dsp_add(const int8_t *wide, const int8_t *fine, int8_t *output, uint32_t count,
                  const tml_add_dsp_data_t *d);
@@ -62,15 +61,26 @@ void tml_dsp_add(const int8_t *wide, const int8_t *fine, int8_t *output, uint32_
 
 #endif
 
+/* One input a row's every element has. */
+static __attribute__((noinline)) void add_rows(const tml_add_dsp_t *shape, const void *data,
+                                               const int8_t *wide, const int8_t *fine,
+                                               int8_t *output) {
+    ALIGNED_LOOP(int8_t, 19, saturate_int8(ALIGNED_OUTPUT(x + y)))
+}
+
 void tml_add_s8_dsp(const tml_add_dsp_t *shape, const void *data, const int8_t *wide,
                     const int8_t *fine, int8_t *output) {
     const tml_add_dsp_data_t *d = (const tml_add_dsp_data_t *)data;
     const tml_add_dsp_t s = *shape; /* a copy: bytes may alias anything */
     int8_t *to = output;
-    for (uint32_t r = 0; r < s.repeats; ++r, to += s.period) {
-        tml_dsp_add(wide, fine, to, s.period, d);
-        wide += s.wide_step;
-        fine += s.fine_step;
+    if (!s.wide_along || !s.fine_along) {
+        add_rows(shape, data, wide, fine, output);
+    } else {
+        for (uint32_t r = 0; r < s.repeats; ++r, to += s.period) {
+            tml_dsp_add(wide, fine, to, s.period, d);
+            wide += s.wide_step;
+            fine += s.fine_step;
+        }
     }
     if (d->output_min == INT8_MIN && d->output_max == INT8_MAX) return;
     clamp_bytes(output, (int32_t)(s.repeats * s.period), d->output_min, d->output_max);

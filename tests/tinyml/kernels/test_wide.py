@@ -9,25 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.firmware.hand_model import need
 from tests.tinyml.kernels.test_variants import GUARD, Program, library, needs_compiler
-from tests.tinyml.passes.test_attention import SANITIZED
+from tests.tinyml.layers import add_layer, assert_layers_equal
 from tests.tinyml.single_op import weights_and_bias, wide
-from tinyml.export import write_c_folder
-from tinyml.ir import DType, Graph, Node, Tensor
-from tinyml.ir.execute import outputs
+from tinyml.ir import DType, Graph, Tensor
 from tinyml.kernels import ISAS, applicable, choose
 from tinyml.ops import Activation, Conv2D, DepthwiseConv2D, FullyConnected, Window
 from tinyml.ops.weighted import Weighted
-from tinyml.plan import plan_memory
-from tinyml.runtimes.build import build_program
-from tinyml.runtimes.compiled import run_program
-from tinyml.targets import load_target
-from tinyml.writers.c import write_c
+from tinyml.targets import Target
 
 __all__ = ["library"]  # a fixture
 
@@ -93,43 +85,16 @@ def test_kernels_equal_the_reference(library: ctypes.CDLL, seed: int, scale: flo
         assert (ends == 0x5A5A).all(), variant.kernel
 
 
-def bouquet(seed: int, count: int) -> Graph:
-    """Independent random layers."""
-    rng = np.random.default_rng(seed)
+def test_on_targets(tmp_path: Path, board: Target):
+    rng = np.random.default_rng(1)
     graph = Graph("wide", {}, [], [], [])
-    for index in range(count):
+    for index in range(40):
         op, ins = random_case(rng)
-        names = [graph.add(replace(t, name=f"{t.name}{index}")) for t in ins]
-        shape = op.infer([t.shape for t in ins])
-        out = graph.add(wide(f"out{index}", shape, OUTPUT_SCALES[index % 2]))
-        graph.inputs.append(names[0])
-        graph.outputs.append(out)
-        graph.nodes.append(Node(op, tuple(names), out, f"{op.kind} {index}"))
-    graph.check()
-    return graph
-
-
-@pytest.mark.parametrize(
-    ("name", "features"),
-    [("host", ("dsp",)), ("host", ("mve",)), ("cortex-m4", None), ("cortex-m55", None)],
-)
-def test_on_targets(tmp_path: Path, name: str, features: tuple[str, ...] | None):
-    target = load_target(name)
-    if features:
-        target = replace(target, flags=SANITIZED, features=features)
-    else:
-        need(target)
-    graph, rng = bouquet(1, 40), np.random.default_rng(2)
-    made = write_c(graph, plan_memory(graph, target.isa), target.isa)
-    for kernel in ("conv2d", "depthwise_conv2d"):
-        assert f"tml_{kernel}_s16_{target.isa}" in made.kernels
-        assert f"tml_{kernel}_s16" in made.kernels
-    write_c_folder(made, graph.name, tmp_path / "c")
-    program = build_program(tmp_path / "c", graph.name, target, tmp_path / "b")
+        add_layer(graph, op, ins, wide("out", (), OUTPUT_SCALES[index % 2]))
     feeds = [{n: inputs(rng, graph.tensors[n]) for n in graph.inputs} for _ in range(3)]
-    for feed, seen in zip(feeds, run_program(program, target, graph, feeds).outputs, strict=True):
-        for node, a, b in zip(graph.nodes, seen, outputs(graph, feed), strict=True):
-            np.testing.assert_array_equal(a, b, node.name)
+    kernels = assert_layers_equal(graph, board, tmp_path, feeds)
+    for kernel in ("conv2d", "depthwise_conv2d"):
+        assert {f"tml_{kernel}_s16_{board.isa}", f"tml_{kernel}_s16"} <= kernels
 
 
 def test_sums_that_need_64_bits_take_the_portable_kernel():
