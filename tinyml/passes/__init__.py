@@ -19,6 +19,7 @@ from tinyml.passes.lift_scaling import LiftScaling
 from tinyml.passes.manager import Pass, run_passes
 from tinyml.passes.mark_statistics import MarkStatistics
 from tinyml.passes.order_nodes import OrderNodes
+from tinyml.passes.part_images import PartImages
 from tinyml.passes.prune_channels import PruneChannels
 from tinyml.passes.split_patches import SplitPatches
 
@@ -39,6 +40,7 @@ C_PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     CollapseTables(),
     DropIdentities(),
+    PartImages(),
     FuseNorms(),
     FuseAttention(),
     FuseGates(),

@@ -118,7 +118,9 @@ def _sliced(op: Slice, ins: Sequence[Tensor], out: Tensor) -> RowRule | None:
     """A slice that leaves rows whole."""
     axis = row_axis(out)
     assert axis is not None
+    # One image of a batch leaves no row in its place.
     same = len(ins[0].shape) == len(out.shape) and ins[0].shape[axis] == out.shape[axis]
+    same = same and row_axis(ins[0]) == axis
     return RowRule(row_count(out), (RowWindow(),)) if same else None
 
 

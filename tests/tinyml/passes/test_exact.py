@@ -33,15 +33,17 @@ from tinyml.ops import (
     Requantise,
     Reshape,
     Select,
+    Slice,
     Transpose,
     Window,
 )
-from tinyml.passes import run_passes, split_patches
+from tinyml.passes import C_PASSES, run_passes, split_patches
 from tinyml.passes.collapse_tables import CollapseTables
 from tinyml.passes.drop_identities import DropIdentities
 from tinyml.passes.fold_constants import FoldConstants
 from tinyml.passes.intervals import intervals
 from tinyml.passes.order_nodes import OrderNodes, peak
+from tinyml.passes.part_images import PartImages
 from tinyml.passes.prune_channels import PruneChannels
 from tinyml.passes.split_patches import SplitPatches
 from tinyml.plan import plan_memory
@@ -317,3 +319,37 @@ def test_patches_are_made_where_they_make_the_arena_smaller():
     small = Net(1, (1, 4, 4, 2))
     tiny = small.done(small.apply(Mean(), small.conv("x", 2, POINT)))
     assert len(run_passes(tiny, [SplitPatches(2)]).nodes) == len(tiny.nodes)
+
+
+@pytest.mark.parametrize("between", [None, Relu6(), Add()])
+def test_images_of_a_batch_go_their_way(between):
+    """Two layers that run image by image, with and without an elementwise one between them."""
+    batch, image = (3, 4, 4, 2), (1, 4, 4, 2)
+    graph = Graph("batch", {}, [], [], [])
+
+    def put(name: str, shape: tuple[int, ...]) -> str:
+        return graph.add(activation(name, shape, 0.05, -3))
+
+    def layer(source: str, name: str) -> str:
+        made = []
+        for i in range(3):
+            one, pooled = put(f"{name}_{i}", image), put(f"{name}_{i}_pooled", image)
+            graph.nodes.append(Node(Slice((i, 0, 0, 0), image), (source,), one, name))
+            window = Window((3, 3), padding=(1, 1, 1, 1))
+            graph.nodes.append(Node(MaxPool2D(window), (one,), pooled, name))
+            made.append(pooled)
+        graph.nodes.append(Node(Concatenation(0), tuple(made), put(name, batch), name))
+        return name
+
+    graph.inputs = [put("x", batch)]
+    value = layer("x", "first")
+    if between is not None:
+        inputs = (value, "x") if isinstance(between, Add) else (value,)
+        graph.nodes.append(Node(between, inputs, put("between", batch), "between"))
+        value = "between"
+    graph.outputs = [layer(value, "second")]
+    graph.check()
+    parted = run_passes(graph, [PartImages()])
+    assert kinds(parted).count("concatenation") == 1
+    assert_equal_on_many(graph, parted)
+    plan_memory(run_passes(graph, C_PASSES))

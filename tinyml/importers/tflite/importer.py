@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
+from tinyml.importers.tflite.batches import split_batches
 from tinyml.importers.tflite.dilation import fold_dilation
 from tinyml.importers.tflite.file import DAMAGED_HINT, StoredModel, StoredOperator, damaged, parse
 from tinyml.importers.tflite.islands import fold_islands
@@ -51,7 +52,7 @@ def _import(data: bytes, name: str | None, stem: str) -> Graph:
     model = parse(data)
     for rewrite in (fold_shapes, fold_tables, fold_masks, fold_wrapped_ids):
         model = rewrite(model)
-    model = fold_dilation(fold_islands(model))
+    model = split_batches(fold_dilation(fold_islands(model)))
     if not model.operators:
         raise damaged("the model holds no operators")
     reader = Reader(identifier(name or stem or model.description or "model"), model)

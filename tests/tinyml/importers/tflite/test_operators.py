@@ -33,6 +33,8 @@ from tinyml.ir import DType, Graph, Node, Quantisation, Tensor
 from tinyml.ir.execute import outputs
 from tinyml.ir.fixedpoint import quantise_multiplier, requantise
 from tinyml.ops import MaskedSoftmax
+from tinyml.passes import C_PASSES, run_passes
+from tinyml.plan import plan_memory
 from tinyml.runtimes.interpreters import TfliteMicro
 from tinyml.writers.tflite import write_tflite
 
@@ -424,6 +426,37 @@ def test_a_choice_by_a_comparison():
     ])  # fmt: skip
     graph = assert_equal_to_micro(data)
     assert [n.op.kind for n in graph.nodes][::4] == ["compare", "select"]
+
+
+BATCH = int8("x", (3, 7, 6, 4))
+BATCHES = {
+    "convolution": file(
+        "CONV_2D", [BATCH, *weights_and_bias(RNG, (5, 3, 2, 4), 0, 0.05)],
+        int8("y", (3, 4, 6, 5), 0.4, -20), "Conv2DOptions", padding=SAME, **CONV),
+    "depthwise": file(
+        "DEPTHWISE_CONV_2D", [BATCH, *weights_and_bias(RNG, (1, 3, 2, 4), 3, 0.05)],
+        int8("y", (3, 4, 6, 4), 0.4, -20), "DepthwiseConv2DOptions", padding=SAME,
+        depthMultiplier=1, **CONV),
+    "transposed": transposed(SAME, (3, 14, 12, 5), (3, 3), (2, 2), x=BATCH),
+    "average pool": file("AVERAGE_POOL_2D", [BATCH], int8("y", (3, 4, 2, 4)), "Pool2DOptions",
+                         padding=SAME, **POOL),
+    "max pool": file("MAX_POOL_2D", [BATCH], int8("y", (3, 4, 2, 4)), "Pool2DOptions",
+                     padding=SAME, **POOL),
+    "bilinear": file("RESIZE_BILINEAR", [BATCH, ints("size", 14, 9)], int8("y", (3, 14, 9, 4)),
+                     "ResizeBilinearOptions"),
+    "nearest": file("RESIZE_NEAREST_NEIGHBOR", [BATCH, ints("size", 14, 9)],
+                    int8("y", (3, 14, 9, 4)), "ResizeNearestNeighborOptions"),
+    "space to depth": file("SPACE_TO_DEPTH", [int8("x", (2, 6, 4, 3))], int8("y", (2, 3, 2, 12)),
+                           "SpaceToDepthOptions", blockSize=2),
+    "depth to space": file("DEPTH_TO_SPACE", [int8("x", (2, 2, 3, 8))], int8("y", (2, 4, 6, 2)),
+                           "DepthToSpaceOptions", blockSize=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_batches_of_images(case):
+    graph = assert_equal_to_micro(BATCHES[case])
+    plan_memory(run_passes(graph, C_PASSES))
 
 
 def test_float_inputs_and_outputs_stand_for_the_integers_beside_them():

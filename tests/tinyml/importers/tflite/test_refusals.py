@@ -225,7 +225,8 @@ REFUSED = {
     "wrong options": ("AddOptions, not FullyConnectedOptions", edited(DENSE, name_no_options)),
     "no options": ("NONE, not Conv2DOptions", file(
         "CONV_2D", [IMAGE, weights((5, 1, 1, 4))], int8("y", (1, 7, 6, 5)))),
-    "batch of 2": ("one image", pool(int8("x", (2, 7, 6, 4)), int8("y", (2, 6, 5, 4)))),
+    "batch of 99": ("one image", pool(int8("x", (99, 7, 6, 4)), int8("y", (99, 6, 5, 4)))),
+    "batches that differ": ("one image", pool(int8("x", (2, 7, 6, 4)), int8("y", (3, 6, 5, 4)))),
     "pool of rank 0": ("one image", pool(int8("x", ()), int8("y", ()))),
     "stride of 0": ("stride (0, 1)", conv_of(IMAGE, weights((5, 1, 1, 4)), strideH=0)),
     "dilation below 1": ("dilation (-3, 1)", conv_of(
