@@ -161,8 +161,11 @@ def int8_accuracy(
 def count_instructions(
     graph: Graph, c_dir: Path, target: Target, feed: Feed, build_dir: Path
 ) -> Counted:
-    """Counts the instructions of one inference on the emulated target, in all and by node."""
+    """Counts the instructions of one inference on the emulated target, in all and by node. A board
+    that is not emulated tells nothing."""
     counting = target.qemu is not None
+    if not counting and not target.is_host:
+        return Counted(None, {}, None)
     program = build_program(c_dir, graph.name, target, build_dir / "plain")
     plain = run_program(program, target, graph, [feed], count=counting)
     if not counting:

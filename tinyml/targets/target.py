@@ -190,6 +190,8 @@ def _checked_target(path: str, given: Mapping[str, Any]) -> Target:
         value = getattr(target, key)
         if not 0 < value <= _LARGEST_MEMORY:
             raise TargetError(f"{path}: {key} = {value} is not between 1 and {_LARGEST_MEMORY}")
+    if not target.name.strip() or not target.compiler.strip():
+        raise TargetError(f"{path}: 'name' and 'compiler' must not be empty")
     _check_regions(path, target)
     checked_sparse(target, f"{path}: sparse")
     if copied is not None and not 0 <= copied.copy_bytes <= target.ram_bytes:

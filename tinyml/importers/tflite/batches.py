@@ -52,8 +52,8 @@ def split_batches(model: StoredModel) -> StoredModel:
             zero = draft.store(np.zeros((), np.int32), "INT32")
             constant = replace(axis, name="batch", type="INT32", shape=(), signature=None)
             index = draft.add(replace(constant, buffer=zero, quant=type(axis.quant)()))
-            inputs, split = (index, x), Options("SplitOptions", None)
-            made.append(StoredOperator("SPLIT", inputs, tuple(parts[x]), split))
+            split = Options("SplitOptions", None)
+            made.append(StoredOperator("SPLIT", (index, x), tuple(parts[x]), split))
         results = _images(draft, out, images)
         for image, result in zip(parts[x], results, strict=True):
             inputs = (*operator.inputs[:place], image, *operator.inputs[place + 1 :])
