@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,12 @@ def measure(model: Prepared, target: Target, *, layers: bool = True) -> Measured
             else:
                 counted = count_instructions(graph, c_dir, target, model.feed, build)
     except TargetError as error:
-        return Measured(**{**asdict(facts), "problem": f"{NOT_MEASURED}: {error.message}"})
+        return replace(
+            facts,
+            problem=f"{NOT_MEASURED}: {error.message}",
+            arena=plan.total_bytes,
+            weights=len(written.weights),
+        )
     assert counted.inference is not None
     return Measured(
         name,

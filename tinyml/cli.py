@@ -549,9 +549,10 @@ def zoo_list(as_json: Json = False) -> None:
 
 
 def _print_measured(models: Sequence[ZooModel]) -> None:
-    """What `make bench-zoo` measured."""
-    table = Table(title="Measured by make bench-zoo")
+    """What `make bench-zoo` measured; bytes of weights and arena alone where it does not fit."""
+    table = Table(title="Measured by make bench-zoo; >: does not fit, needs more than")
     table.add_column("model", overflow="fold")
+    table.add_column("parameters", justify="right")
     table.add_column("float, int8")
     table.add_column("target", no_wrap=True)
     for heading in ("instructions", "flash", "RAM"):
@@ -560,20 +561,27 @@ def _print_measured(models: Sequence[ZooModel]) -> None:
         if m.measured is None:
             continue
         quality = m.measured["quality"]
-        head = (f"zoo:{m.name}", "-")
+        head = (f"zoo:{m.name}", _number(m.measured, "parameters"), "-")
         if quality is not None:
             pattern = "{:.2%}" if quality["measure"] == "accuracy" else "{:.4g}"
             real, rounded = (pattern.format(quality[k]) for k in ("float", "int8"))
             told = f"{quality['measure']} {real}, {rounded} on {quality['samples']:,}"
-            head = (head[0], told)
+            head = (*head[:2], told)
         for target, cost in m.measured["targets"].items():
-            counts = [
-                f"{cost[k]:,}" if k in cost else "-" for k in ("instructions", "flash", "ram")
-            ]
+            if "problem" in cost:
+                needs = (_number(cost, k, ">") for k in ("weights", "arena"))
+                counts = ("does not fit", *needs)
+            else:
+                counts = tuple(_number(cost, k) for k in ("instructions", "flash", "ram"))
             table.add_row(*head, target, *counts)
-            head = ("", "")
+            head = ("", "", "")
     if table.row_count:
         Console().print(table)
+
+
+def _number(record: dict[str, Any], key: str, mark: str = "") -> str:
+    """A number of a record, "-" where it was made before the benchmark wrote it."""
+    return f"{mark}{record[key]:,}" if key in record else "-"
 
 
 @zoo_app.command("train")

@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tinyml.errors import QuantisationError
+from tinyml.errors import CalibrationError, QuantisationError
 from tinyml.ir.graph import Graph
 from tinyml.ir.tensor import DType
 from tinyml.quantize.observers import Observer, observer_named
@@ -108,8 +108,8 @@ def _entry(where: str, entry: dict[str, Any]) -> Override:
         )
     try:
         observer = observer_named(entry["observer"]) if "observer" in entry else None
-    except Exception as error:
-        raise QuantisationError(f"{where}: {error}") from None
+    except CalibrationError as error:
+        raise QuantisationError(f"{where}: {error.message}", error.hint) from None
     return Override(
         entry["match"],
         entry.get("operator"),
@@ -146,11 +146,13 @@ def apply_overrides(graph: Graph, overrides: Sequence[Override]) -> Applied:
         ]
         if not found:
             names = list(dict.fromkeys(name for name, _, _ in layers))
+            # Names are long and patterns are short: nearness alone finds nothing.
             close = difflib.get_close_matches(entry.match, names, 3, 0.3)
+            told = f"Nearest: {', '.join(close)}." if close else f"Layers: {', '.join(names[:12])}"
             raise QuantisationError(
                 f"no layer matches '{entry.match}'"
                 + (f" with operator '{entry.operator}'" if entry.operator else ""),
-                f"Nearest: {', '.join(close)}." if close else "See tinyml inspect.",
+                told + (f" and {len(names) - 12} more." if not close and len(names) > 12 else ""),
             )
         for tensor, node in found:
             if entry.activations is not None:

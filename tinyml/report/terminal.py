@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -135,8 +136,14 @@ def _forecast_rows(facts: Table, forecast: dict[str, Any]) -> None:
 
 
 def print_sensitivity(rows: list[dict[str, Any]], console: Console) -> None:
-    """Prints the layers that cost most."""
-    table = Table(title="What layers cost, dearest first", title_justify="left")
+    """Prints the layers that cost most, and what all layers come to."""
+    table = Table(
+        title="What layers cost, dearest first",
+        title_justify="left",
+        caption=f"All {len(rows)} layers and inputs as they are: {_together_text(rows)} on a few "
+        "calibration samples",
+        caption_justify="left",
+    )
     for heading in (
         "layer",
         "operator",
@@ -147,20 +154,31 @@ def print_sensitivity(rows: list[dict[str, Any]], console: Console) -> None:
         "all, if int16",
     ):
         left = heading in ("layer", "operator", "type")
-        table.add_column(heading, justify="left" if left else "right")
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     dearest = sorted(rows, key=lambda r: -r["share"])[:MOST_COSTS]
     for row in dearest:
-        alone = row["snr_int16_db"] if row["dtype"] == "int16" else row["snr_int8_db"]
         table.add_row(
             row["name"],
             row["op"],
             row["dtype"],
             f"{100 * row['share']:.1f} %",
-            decibels_text(alone),
+            decibels_text(_alone(row)),
             decibels_text(row["snr_weights_db"]),
             decibels_text(row["raised_output_db"]),
         )
     console.print(table)
+
+
+def _alone(row: dict[str, Any]) -> float | None:
+    """The ratio if the layer's output alone were rounded, to its type."""
+    found: float | None = row["snr_int16_db"] if row["dtype"] == "int16" else row["snr_int8_db"]
+    return found
+
+
+def _together_text(rows: list[dict[str, Any]]) -> str:
+    """The ratio of all layers' noise: noises of different layers add."""
+    ratios = [r for row in rows for r in (_alone(row), row["snr_weights_db"]) if r is not None]
+    return decibels_text(-10 * math.log10(sum(10 ** (-r / 10) for r in ratios)) if ratios else None)
 
 
 def decibels_text(value: float | None) -> str:

@@ -57,8 +57,10 @@ class ZooModel(ABC):
 
     @property
     def measured(self) -> dict[str, Any] | None:
-        """What `make bench-zoo` measured: ``quality`` (measure, float, int8, samples, data) and
-        by target instructions, flash and RAM in bytes. None where it did not run this model."""
+        """What `make bench-zoo` measured: ``parameters`` of the float network, ``quality``
+        (measure, float, int8, samples, data) and by target instructions, flash and RAM in bytes;
+        where it does not fit, the ``problem`` and what weights and arena alone need. None where it
+        did not run this model."""
         if not MEASURED.exists():
             return None
         found: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))

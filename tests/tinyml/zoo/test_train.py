@@ -173,6 +173,33 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(bars: Dataset, tmp_path: 
     assert seen[0] == 1
 
 
+def test_an_epoch_may_take_some_of_the_images_others_each_time(
+    bars: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[torch.Tensor] = []
+
+    def remember(images: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen.append(images)
+        return images
+
+    monkeypatch.setattr("tinyml.zoo.train.augment", remember)
+    few = replace(RECIPE, images=100)
+    calls: list[tuple[int, int]] = []
+    known = {"float_accuracy_before": 0.5}
+    facts = train(
+        build, bars, few, tmp_path, "bars", lambda s, n, loss: calls.append((s, n)), None, known
+    )
+    assert calls == [(i + 1, 9) for i in range(9)]
+    epochs = [torch.cat(seen[i : i + 3]) for i in (0, 3, 6)]
+    assert all(len(torch.unique(e, dim=0)) == 96 for e in epochs)
+    assert len(torch.unique(torch.cat(epochs), dim=0)) > 150
+    assert facts["float_accuracy_before"] == 0.5
+    assert json.loads((tmp_path / "bars.json").read_text(encoding="utf-8")) == facts
+    # More than there are is all of them.
+    again = train(build, bars, replace(RECIPE, images=999), tmp_path, "bars", quiet)
+    assert again["recipe"]["images"] == 999 and len(seen) == 9 + 24
+
+
 def test_a_damaged_checkpoint_is_named(bars: Dataset, tmp_path: Path):
     (tmp_path / "bars.checkpoint").write_bytes(b"not a checkpoint")
     with pytest.raises(DatasetError, match=r"bars\.checkpoint cannot be read") as caught:
