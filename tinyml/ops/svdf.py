@@ -96,7 +96,8 @@ class Svdf(Operator):
             },
         )
         of_feature, of_time = self._multipliers(ins, out)
-        header = [x.q.z, state.q.z, out.q.z, *of_feature, *of_time]
-        record = c.record(header, bias.values, feature.values, time.values)
+        header = [state.q.z, out.q.z, *of_feature, *of_time]
+        offsets = (-x.q.z * feature.values.sum(axis=1, dtype=np.int64)).astype(np.int32)
+        record = c.record(header, bias.values, offsets, feature.values, time.values)
         kernel = f"tml_svdf_{c.suffix(state)}"
         c.call(kernel, shape, record, c.read(x), c.write(state), c.write(out))

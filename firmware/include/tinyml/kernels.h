@@ -29,10 +29,11 @@ typedef struct {
     uint32_t inputs, units, rank, memory;
 } tml_svdf_t;
 
-/* data: this header, then int32_t bias[units], int8_t feature weights [units * rank][inputs],
+/* data: this header, then int32_t bias[units], int32_t offset[units * rank], minus the input's zero
+ * point times the sum of a filter's feature weights, int8_t feature weights [units * rank][inputs],
  * padded to 4 bytes, then time weights [units * rank][memory] of the state's type. */
 typedef struct {
-    int32_t input_zero_point, state_zero_point, output_zero_point;
+    int32_t state_zero_point, output_zero_point;
     int32_t feature_multiplier, feature_shift;
     int32_t time_multiplier, time_shift;
 } tml_svdf_data_t;
