@@ -62,7 +62,9 @@ def intervals(graph: Graph) -> dict[str, Interval]:
         rule = _RULES.get(type(node.op))
         # The bias of a weighted layer has its own type.
         typed = [*ins[:2], *ins[3:], out] if rule is _weighted else [*ins, out]
-        if rule is None or any(t.dtype is not DType.INT8 for t in typed):
+        # A single number has no channels.
+        known = all(t.dtype is DType.INT8 and t.shape for t in typed)
+        if rule is None or not known:
             found[out.name] = _everything(out)
         else:
             found[out.name] = rule(node, ins, out, [found[t.name] for t in ins])

@@ -78,9 +78,9 @@ class PruneChannels(Pass):
 def _keeps_channels(graph: Graph, node: Node) -> bool:
     """Whether channel c of the output depends on channel c of each input alone."""
     ins, out = graph.ins(node), graph.out(node)
-    channels = out.shape[-1]
-    if any(t.dtype is not DType.INT8 for t in (ins[0], out)):
+    if any(t.dtype is not DType.INT8 or not t.shape for t in (*ins[:1], out)):
         return False
+    channels = out.shape[-1]
     if isinstance(node.op, DepthwiseConv2D | AveragePool2D | MaxPool2D | Table):
         return ins[0].shape[-1] == channels
     if isinstance(node.op, Mean):
@@ -106,7 +106,7 @@ def _spaces(graph: Graph, bounds: Mapping[str, Interval]) -> list[_Space]:
     keeping = [n for n in graph.nodes if _keeps_channels(graph, n)]
     for node in keeping:
         for tensor in graph.ins(node):
-            if not tensor.is_constant and tensor.shape[-1] == graph.out(node).shape[-1]:
+            if not tensor.is_constant and tensor.shape[-1:] == graph.out(node).shape[-1:]:
                 root[find(tensor.name)] = find(node.output)
     mixing = [
         n
@@ -137,7 +137,8 @@ def _spaces(graph: Graph, bounds: Mapping[str, Interval]) -> list[_Space]:
 
 
 def _space(graph: Graph, names: Sequence[str]) -> _Space:
-    channels = graph.tensors[names[0]].shape[-1]
+    shape = graph.tensors[names[0]].shape
+    channels = shape[-1] if shape else 1
     return _Space(list(names), np.ones(channels, bool))
 
 

@@ -353,3 +353,22 @@ def test_images_of_a_batch_go_their_way(between):
     assert kinds(parted).count("concatenation") == 1
     assert_equal_on_many(graph, parted)
     plan_memory(run_passes(graph, C_PASSES))
+
+
+def test_single_numbers_pass_through():
+    """Means over everything leave tensors without axes."""
+    x = activation("x", (), 0.05, -3)
+    names = ("reshaped", "scaled", "y")
+    tensors = {t.name: t for t in (x, *(replace(x, name=n) for n in names))}
+    tensors["scaled"] = activation("scaled", (), 0.1, 4)
+    tensors["y"] = activation("y", (), 0.2, 0)
+    nodes = [
+        Node(Reshape(()), ("x",), "reshaped", "reshaped"),
+        Node(Requantise(), ("reshaped",), "scaled", "scaled"),
+        Node(Add(), ("scaled", "x"), "y", "y"),
+    ]
+    graph = Graph("number", tensors, nodes, ["x"], ["y"])
+    graph.check()
+    after = run_passes(graph, C_PASSES)
+    assert_equal_on_many(graph, after)
+    plan_memory(after)

@@ -84,6 +84,8 @@ _Function = Callable[[Reader, StoredOperator], None]
 _ACTIVATION_NAMES = {
     v: k for k, v in vars(schema.ActivationFunctionType).items() if isinstance(v, int)
 }
+# No image is wider; padding of more pixels would only cost memory.
+_WIDEST = 4096
 # Copies of the filters of a transposed convolution: one for each pixel of its stride.
 _MOST_PHASES = 256
 # After an operator that has no clamp of its own.
@@ -172,6 +174,9 @@ def _window(
     stride = (options.integer("StrideH"), options.integer("StrideW"))
     if min(*stride, *dilation, *kernel) < 1:
         raise Unsupported(f"kernel {kernel}, stride {stride}, dilation {dilation} below 1")
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if max(*spans, *stride) > _WIDEST:
+        raise Unsupported(f"kernel {kernel}, stride {stride}, dilation {dilation} over {_WIDEST}")
     scheme = options.integer("Padding")
     if scheme == schema.Padding.VALID:
         return Window(kernel, stride, dilation)

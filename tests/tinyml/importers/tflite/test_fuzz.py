@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED
+from tests.tinyml.importers.tflite.hostile import HOSTILE
 from tests.tinyml.importers.tflite.test_operators import FILES
 from tests.tinyml.runtimes.test_kernels import bouquet
 from tinyml.errors import ImportModelError
@@ -36,6 +37,29 @@ def survives(data: bytes) -> bool:
         assert error.message
         return False
     return True
+
+
+REFUSED = ("if", "while", "call", "call once", "hybrid", "sparse", "custom")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_files_of_everything_else(name):
+    assert survives(HOSTILE[name]) is (name not in REFUSED)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_damage_to_files_of_everything_else(name):
+    rng = np.random.default_rng(len(name))
+    for _ in range(40):
+        data = bytearray(HOSTILE[name])
+        for _ in range(int(rng.integers(1, 4))):
+            if rng.random() < 0.5:
+                data[int(rng.integers(8, len(data)))] = int(rng.integers(256))
+            else:
+                position = 4 * int(rng.integers(2, len(data) // 4))
+                struct.pack_into("<I", data, position, WORDS[int(rng.integers(len(WORDS)))])
+        survives(bytes(data[: len(data) - int(rng.integers(0, 2)) * int(rng.integers(len(data)))]))
 
 
 def test_the_seeds_themselves_are_read():

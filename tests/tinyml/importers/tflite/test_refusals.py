@@ -238,6 +238,8 @@ REFUSED = {
     "declared shape": ("makes (1, 7, 6, 5), the file declares 'y' as (1, 7, 6, 4)", conv_of(
         IMAGE, weights((5, 1, 1, 4)), out=(1, 7, 6, 4))),
     "window too large": ("larger than", pool(
+        IMAGE, int8("y", (1, 1, 1, 4)), filterHeight=100, filterWidth=2)),
+    "window of any size": ("kernel (1073741824, 2)", pool(
         IMAGE, int8("y", (1, 1, 1, 4)), filterHeight=1 << 30, filterWidth=2)),
     "no broadcast": ("do not broadcast", file(
         "MUL", [X, int8("z", (1, 5))], int8("y", (1, 24)), "MulOptions")),
