@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tinyml.quantize.quantizer import check_finite
 from tinyml.quantize.stated import settle_grids
 from tinyml.report import build_report, render_html
 from tinyml.runtimes.build import build_program, firmware_root
+from tinyml.runtimes.compiled import Feed, run_program
 from tinyml.samples import Samples, random_samples
 from tinyml.series import c_integers, restored, standardised, with_unit
 from tinyml.source import Source
@@ -151,9 +153,20 @@ def compile_model(
         feeds = calibration.fit(float_graph)
         quantised = choose(float_graph, feeds, options or QuantiseOptions(), progress)
         graph, float_graph = quantised.graph, quantised.float_graph
-    c_graph = attach_scaling(
-        run_passes(graph, c_passes(keep_channels=code.keep_channels, patches=code.patches))
-    )
+    made = _to_c(float_graph, graph, quantised, target, code)
+    check_fit(made.c_graph, made.plan, len(made.c_model.weights), target)
+    return made
+
+
+def _to_c(
+    float_graph: Graph | None,
+    graph: Graph,
+    quantised: Quantised | None,
+    target: Target,
+    code: CodeOptions,
+) -> Compiled:
+    passes = c_passes(keep_channels=code.keep_channels, patches=code.patches, isa=target.isa)
+    c_graph = attach_scaling(run_passes(graph, passes))
     sizes = [r.bytes for r in target.regions]
     slow = target.slow_weights
     isa = model_isa(c_graph, target, code.optimise)
@@ -161,7 +174,6 @@ def compile_model(
     plan = plan_memory(c_graph, isa, regions=sizes, copies=copies)
     names = [r.name for r in target.regions]
     c_model = write_c(c_graph, plan, isa, names, slow_weights=slow is not None)
-    check_fit(c_graph, plan, len(c_model.weights), target)
     return Compiled(float_graph, graph, c_graph, quantised, plan, c_model, code, isa)
 
 
@@ -294,6 +306,7 @@ def _write_and_verify(
                     progress,
                 )
             )
+        patched = _without_patches(made, target, c_feeds[0], build / "unpatched")
         program = build_program(work / "c", made.graph.name, target, build / "size")
         counted = count_instructions(made.c_graph, work / "c", target, c_feeds[0], build / "count")
         learned = None
@@ -338,10 +351,36 @@ def _write_and_verify(
         counted=counted,
         accuracy=accuracy,
         forecast=forecast,
+        without_patches=patched,
         files=_digests(work),
     )
     report |= {} if text is None else {"text": text}
     return report if learned is None else {**report, "learn": learned}
+
+
+def _without_patches(
+    made: Compiled, target: Target, feed: Feed, build: Path
+) -> dict[str, Any] | None:
+    """What the model takes in one piece: arena and instructions, None where they are not known;
+    nothing where no patches were asked for or made."""
+    if made.code.patches == 1:
+        return None
+    code = replace(made.code, patches=1)
+    try:
+        whole = _to_c(made.float_graph, made.graph, made.quantised, target, code)
+    except TargetError:  # the memories of the target do not hold it
+        return {"arena": None, "instructions": None}
+    if len(whole.c_graph.nodes) == len(made.c_graph.nodes):
+        return None
+    found: dict[str, Any] = {"arena": whole.plan.total_bytes, "instructions": None}
+    if target.qemu is not None:
+        name = made.graph.name
+        write_c_folder(whole.c_model, name, build / "c")
+        with contextlib.suppress(TargetError):  # larger than the board
+            program = build_program(build / "c", name, target, build / "program")
+            run = run_program(program, target, whole.c_graph, [feed], count=True)
+            found["instructions"] = run.instructions[0]
+    return found
 
 
 def make_learner_of(

@@ -88,7 +88,9 @@ def open_export(folder: Path) -> Export:
         graph.scaling = scaling_from_json(report["scaling"])
     asked = report["model"].get("code", {})
     passes = c_passes(
-        keep_channels=asked.get("keep_channels", False), patches=asked.get("patches", 1)
+        keep_channels=asked.get("keep_channels", False),
+        patches=asked.get("patches", 1),
+        isa=target.isa,
     )
     c_graph = attach_scaling(run_passes(graph, passes))
     feeds: list[Feed] = [standardised(graph, c_graph, f) for f in c_feeds]

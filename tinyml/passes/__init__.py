@@ -50,15 +50,18 @@ C_PASSES: tuple[Pass, ...] = (
 )
 
 
-def c_passes(*, keep_channels: bool = False, patches: int = 1) -> tuple[Pass, ...]:
+def c_passes(
+    *, keep_channels: bool = False, patches: int = 1, isa: str = "portable"
+) -> tuple[Pass, ...]:
     """`C_PASSES` as asked for.
 
     Args:
         keep_channels: leaves out the pass whose result depends on the weights' values.
         patches: of the first layers; 1 for none.
+        isa: what kernels are chosen for, whose arena patches are to make smaller.
     """
     chosen = [p for p in C_PASSES if not (keep_channels and isinstance(p, PruneChannels))]
-    return (*chosen, SplitPatches(patches)) if patches > 1 else tuple(chosen)
+    return (*chosen, SplitPatches(patches, isa)) if patches > 1 else tuple(chosen)
 
 
 __all__ = ["C_PASSES", "FLOAT_PASSES", "Pass", "attach_scaling", "c_passes", "run_passes"]

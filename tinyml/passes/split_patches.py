@@ -31,20 +31,21 @@ class SplitPatches(Pass):
 
     Args:
         patches: how many, at least 2.
+        isa: what kernels are chosen for; they differ in scratch memory.
     """
 
-    def __init__(self, patches: int) -> None:
-        self.patches = patches
+    def __init__(self, patches: int, isa: str = "portable") -> None:
+        self.patches, self.isa = patches, isa
 
     def run(self, graph: Graph) -> None:
-        best, least = graph.nodes, plan_memory(graph).arena_bytes
+        best, least = graph.nodes, plan_memory(graph, self.isa).arena_bytes
         tensors = graph.tensors
         stage = _stage(graph)
         for depth in range(1, len(stage) + 1):
             if graph.out(stage[depth - 1]).shape[2] < self.patches:
                 break
             tried = _split(graph, stage[:depth], self.patches)
-            arena = plan_memory(tried).arena_bytes
+            arena = plan_memory(tried, self.isa).arena_bytes
             if arena < least:
                 best, least, tensors = tried.nodes, arena, tried.tensors
         graph.nodes, graph.tensors = best, tensors

@@ -43,6 +43,7 @@ def build_report(
     counted: Counted,
     accuracy: dict[str, Any] | None,
     forecast: dict[str, Any] | None,
+    without_patches: dict[str, Any] | None,
     files: dict[str, Any],
 ) -> dict[str, Any]:
     """The report as JSON-ready data. Bytes are whole numbers, ratios fractions, SNR in dB."""
@@ -55,7 +56,6 @@ def build_report(
             "provenance": source.provenance,
             "parameters": parameters(compiled.float_graph or graph),
             "macs": sum(graph.macs(n) for n in graph.nodes),
-            "c_macs": sum(compiled.c_graph.macs(n) for n in compiled.c_graph.nodes),
             "abi": f"{compiled.c_model.abi:016x}",
             "code": {
                 "keep_channels": compiled.code.keep_channels,
@@ -101,6 +101,7 @@ def build_report(
             "harness_flash": memory.runtime_flash,
         },
         "instructions": counted.inference,
+        "without_patches": without_patches,
         "sparse": sparse_layers(compiled.c_graph, compiled.isa),
         "accuracy": accuracy,
         "forecast": forecast,

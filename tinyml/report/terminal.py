@@ -35,9 +35,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     facts.add_row("", "", plan_text(memory))
     asked = model["code"]["patches"]
     if asked > 1:
-        more = 100 * (model["c_macs"] / max(model["macs"], 1) - 1)
-        cost = f"{more:+.1f} % MACs" if model["c_macs"] > model["macs"] else "none made: no saving"
-        facts.add_row("Patches", f"{asked}", cost)
+        facts.add_row("Patches", f"{asked}", _patches(report))
     if report["instructions"] is not None:
         per_mac = report["instructions"] / max(model["macs"], 1)
         facts.add_row(
@@ -67,6 +65,22 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     print_checks(report["checks"], report["verified_on"], console)
     if "learn" in report:
         print_learning(report["learn"], report["target"], console)
+
+
+def _patches(report: dict[str, Any]) -> str:
+    """What patches save and cost, against the same model in one piece."""
+    whole, memory = report["without_patches"], report["memory"]
+    if whole is None:
+        return "none made: no saving"
+    if whole["arena"] is None:
+        return "the target does not hold the model in one piece"
+    arena = sum(memory["regions"].values()) or memory["arena"]
+    text = f"arena {whole['arena']:,} B to {arena:,} B"
+    if whole["instructions"] and report["instructions"]:
+        more = 100 * (report["instructions"] / whole["instructions"] - 1)
+        text += f", instructions {whole['instructions']:,} to {report['instructions']:,}"
+        text += f" ({more:+.1f} %)"
+    return text
 
 
 def print_learning(learn: dict[str, Any], target: dict[str, Any], console: Console) -> None:
