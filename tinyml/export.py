@@ -306,7 +306,7 @@ def _write_and_verify(
                     progress,
                 )
             )
-        patched = _without_patches(made, target, c_feeds[0], build / "unpatched")
+        patched = without_patches(made, target, c_feeds[0], build / "unpatched")
         program = build_program(work / "c", made.graph.name, target, build / "size")
         counted = count_instructions(made.c_graph, work / "c", target, c_feeds[0], build / "count")
         learned = None
@@ -358,7 +358,7 @@ def _write_and_verify(
     return report if learned is None else {**report, "learn": learned}
 
 
-def _without_patches(
+def without_patches(
     made: Compiled, target: Target, feed: Feed, build: Path
 ) -> dict[str, Any] | None:
     """What the model takes in one piece: arena and instructions, None where they are not known;
