@@ -56,11 +56,13 @@ class Case:
         op: the operator.
         inputs: shapes of its activations.
         weights: shape of its weights.
+        dtype: of the activations.
     """
 
     op: Operator
     inputs: tuple[tuple[int, ...], ...]
     weights: tuple[int, ...]
+    dtype: DType = DType.INT8
 
 
 def conv(size: int, c: int, out: int, kernel: int, stride: int = 1) -> Case:
@@ -83,6 +85,14 @@ def dense(rows: int, inputs: int, outputs: int) -> Case:
     return Case(FullyConnected(), ((rows, inputs),), (outputs, inputs))
 
 
+WIDE = (
+    *(conv(12, 16, 32, 1), conv(6, 64, 48, 1), conv(8, 16, 16, 3), conv(4, 64, 32, 3)),
+    *(conv(12, 3, 8, 3, 2), conv(7, 5, 7, 5), conv(9, 24, 18, 1), conv(16, 8, 8, 3)),
+    *(depthwise(8, 16), depthwise(12, 32), depthwise(3, 128), depthwise(12, 16, 3, 2)),
+    *(depthwise(6, 24, 5), depthwise(9, 12, 7)),
+    *(dense(8, 64, 64), dense(1, 128, 128), dense(1, 640, 32), dense(1, 64, 10), dense(3, 30, 5)),
+    *(dense(4, 16, 48), dense(2, 320, 6)),
+)
 CASES = (
     *(conv(16, 8, 16, 1), conv(12, 16, 32, 1), conv(12, 32, 32, 1), conv(12, 64, 64, 1)),
     *(conv(6, 128, 64, 1), conv(3, 256, 64, 1), conv(1, 256, 10, 1), conv(9, 24, 18, 1)),
@@ -94,6 +104,7 @@ CASES = (
     *(column(48, 128, 32), column(20, 16, 5)),
     *(dense(1, 640, 32), dense(1, 128, 128), dense(1, 64, 128), dense(1, 64, 10), dense(1, 30, 5)),
     *(dense(8, 64, 64), dense(32, 128, 32)),
+    *(replace(case, dtype=DType.INT16) for case in WIDE),
 )
 
 
@@ -179,9 +190,12 @@ def measure_part(target: Target, cases: Sequence[Case | Plain]) -> list[Measured
 
 def tensors(case: Case, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
     """Inputs with random weights, and the output."""
-    ins = [activation("x", s, 0.05) for s in case.inputs] + constants(rng, case)
-    shape = case.op.infer([t.shape for t in ins])
-    return ins, Tensor("y", shape, DType.INT8, Quantisation.per_tensor(0.3, -128))
+    int8 = case.dtype is DType.INT8
+    grid, out = Quantisation.per_tensor(0.05, -3), Quantisation.per_tensor(0.3, -128)
+    if not int8:
+        grid, out = Quantisation.per_tensor(0.001, 0), Quantisation.per_tensor(0.02, 0)
+    ins = [Tensor("x", s, case.dtype, grid) for s in case.inputs] + constants(rng, case)
+    return ins, Tensor("y", case.op.infer([t.shape for t in ins]), case.dtype, out)
 
 
 def activation(name: str, shape: tuple[int, ...], scale: float) -> Tensor:
@@ -193,13 +207,14 @@ def constants(rng: np.random.Generator, case: Case) -> list[Tensor]:
     channels = case.weights[axis]
     scale = rng.uniform(0.002, 0.02, channels)
     weights = rng.integers(-127, 128, case.weights).astype(np.int8)
-    bias = rng.integers(-20000, 20000, channels).astype(np.int32)
+    dtype = DType.INT32 if case.dtype is DType.INT8 else DType.INT64
+    bias = rng.integers(-20000, 20000, channels).astype(dtype.numpy)
     return [
         Tensor("w", case.weights, DType.INT8, Quantisation.per_channel(scale, axis), weights),
         Tensor(
             "b",
             (channels,),
-            DType.INT32,
+            dtype,
             Quantisation.per_channel(scale * 0.05, 0),
             bias,
         ),
@@ -216,13 +231,14 @@ def forced(op: Operator, variant: Variant) -> Operator:
 
 def title(case: Case) -> str:
     sizes = dims(case.inputs[0])
+    of = " int16" if case.dtype is DType.INT16 else ""
     if isinstance(case.op, FullyConnected):
-        return f"fully_connected {case.inputs[0][0]} x {case.weights[1]} to {case.weights[0]}"
+        return f"fully_connected {case.inputs[0][0]} x {case.weights[1]} to {case.weights[0]}{of}"
     window = getattr(case.op, "window")  # noqa: B009
     outputs = case.weights[3 if isinstance(case.op, DepthwiseConv2D) else 0]
     stride = f" / {window.stride[0]}" if window.stride[0] > 1 else ""
     name = "depthwise" if isinstance(case.op, DepthwiseConv2D) else "conv"
-    return f"{name} {window.kernel[0]}x{window.kernel[1]}{stride}, {sizes} to {outputs}"
+    return f"{name} {window.kernel[0]}x{window.kernel[1]}{stride}, {sizes} to {outputs}{of}"
 
 
 def plain_title(case: Plain) -> str:

@@ -17,9 +17,6 @@ from tinyml.ops import (
     AveragePool2D,
     BatchMatMul,
     Concatenation,
-    Conv2D,
-    DepthwiseConv2D,
-    FullyConnected,
     Gather,
     LeakyRelu,
     Logistic,
@@ -97,16 +94,6 @@ def _int16(op: Operator, *ins: Tensor, scale: float = 0.002) -> Plain:
     return Plain(op, ins, Quantisation.per_tensor(scale, 0), DType.INT16, "int16")
 
 
-def _int16_layer(op: Operator, shape: tuple[int, ...], weights: tuple[int, ...]) -> Plain:
-    axis = 3 if isinstance(op, DepthwiseConv2D) else 0
-    scales = np.full(weights[axis], 0.01)
-    w = _RNG.integers(-127, 128, weights).astype(np.int8)
-    b = _RNG.integers(-999, 1000, weights[axis]).astype(np.int64)
-    quant, of_bias = Quantisation.per_channel(scales, axis), Quantisation.per_channel(scales, 0)
-    ins = [_wide(shape), Tensor("w", weights, DType.INT8, quant, w)]
-    return _int16(op, *ins, Tensor("b", (weights[axis],), DType.INT64, of_bias, b), scale=0.02)
-
-
 def _svdf() -> Plain:
     """64 filters over 10 steps."""
     ins = [
@@ -182,9 +169,4 @@ PLAIN = (
     _int16(Softmax(), _wide((32, 32)), scale=1 / 32768),
     _int16(Transpose((0, 3, 1, 2)), _wide(IMAGE), scale=0.001),
     _int16(BatchMatMul(True), _wide(_ROW), _wide(_ROW, "y"), scale=0.01),
-    _int16_layer(FullyConnected(), (8, 64), (64, 64)),
-    _int16_layer(Conv2D(Window((3, 3), padding=(1, 1, 1, 1))), (1, 8, 8, 16), (16, 3, 3, 16)),
-    _int16_layer(
-        DepthwiseConv2D(Window((3, 3), padding=(1, 1, 1, 1))), (1, 8, 8, 16), (1, 3, 3, 16)
-    ),
 )
