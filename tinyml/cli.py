@@ -625,12 +625,18 @@ def zoo_train(
         def advance(step: int, steps: int, loss: float) -> None:
             bars.update(task, completed=step, total=steps, description=f"Train, loss {loss:.3f}")
 
-        if isinstance(model, ImageModel) and qat:
-            facts = model.train_qat(out, advance, epochs)
-        elif isinstance(model, ForecastModel):
-            facts = model.train(out, advance, epochs, start)
-        else:
-            facts = model.train(out, advance, epochs)
+        try:
+            if isinstance(model, ImageModel) and qat:
+                facts = model.train_qat(out, advance, epochs)
+            elif isinstance(model, ForecastModel):
+                facts = model.train(out, advance, epochs, start)
+            else:
+                facts = model.train(out, advance, epochs)
+        except KeyboardInterrupt:
+            print(
+                "Stopped. The same command goes on from the last finished epoch.", file=sys.stderr
+            )
+            raise typer.Exit(130) from None
     if as_json:
         _print_json(facts)
     else:

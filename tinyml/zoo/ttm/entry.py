@@ -35,13 +35,14 @@ class ForecastModel(ZooModel):
         """The network."""
         from tinyml.zoo.ttm.model import FAMILY, TtmConfig
 
-        small = {
+        own = {
             "ttm-demand": TtmConfig(336, 48, 48, 32, 2, 2, 32, 1, dropout=0.1, head_dropout=0.1),
             "ttm-beijing": TtmConfig(
                 168, 24, 24, 32, 2, 2, 24, 1, targets=2, exogenous=3, mix_channels=True
             ),
+            "ttm-512-96-mixed": TtmConfig(targets=2, exogenous=3, mix_channels=True),
         }
-        return {**FAMILY, **small}[self.name]
+        return {**FAMILY, **own}[self.name]
 
     def describe(self, facts: dict[str, Any]) -> str:
         return (
@@ -172,12 +173,20 @@ FORECAST_MODELS = (
         "fine dust and dew point: the next day from a week; channels mixed, weather known ahead",
         "beijing-air",
         True,
-        ("dust ug/m3", "dew point C", "temperature C", "pressure hPa", "wind m/s"),
+        _WEATHER,
     ),
     ForecastModel(
         "ttm-512-96",
         "Tiny Time Mixer",
         "published r1 and r2 network, 512 steps to 96; takes granite-tsfm's weights",
+        "beijing-air",
+        True,
+        _WEATHER,
+    ),
+    ForecastModel(
+        "ttm-512-96-mixed",
+        "Tiny Time Mixer",
+        "published network with channels mixed and weather known ahead; to fine-tune (--from)",
         "beijing-air",
         True,
         _WEATHER,

@@ -222,6 +222,7 @@ class _Run:
             self._model.load_state_dict(state["model"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._schedule.load_state_dict(state["schedule"])
+            torch.set_rng_state(state["random"])
             self.history, self.best = state["history"], state["best"]
 
     def _save(self) -> None:
@@ -231,6 +232,7 @@ class _Run:
                 "model": self._model.state_dict(),
                 "optimiser": self._optimiser.state_dict(),
                 "schedule": self._schedule.state_dict(),
+                "random": torch.get_rng_state(),
                 "history": self.history,
                 "best": self.best,
             },
