@@ -33,6 +33,7 @@ class Samples:
         targets: (count, *output shape) real values that the output should be, for forecasts;
             None when there are none.
         are_integers: whether the values are the model's own integers rather than reals.
+        places: (count,) which samples of the source these are; None where they are all of it.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Samples:
     labels: Array | None = None
     are_integers: bool = False
     targets: Array | None = None
+    places: Array | None = None
 
     @property
     def count(self) -> int:
@@ -61,7 +63,12 @@ class Samples:
             inputs={k: v[chosen] for k, v in self.inputs.items()},
             labels=None if self.labels is None else self.labels[chosen],
             targets=None if self.targets is None else self.targets[chosen],
+            places=chosen if self.places is None else self.places[chosen],
         )
+
+    def _place(self, index: int) -> int:
+        """Which sample of the source the one at ``index`` is."""
+        return index if self.places is None else int(self.places[index])
 
     def fit(self, graph: Graph) -> list[dict[str, Array]]:
         """One feed per sample, in the graph's names and layout; series in standard units where
@@ -108,11 +115,28 @@ class Samples:
             bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
             if len(bad):
                 raise CalibrationError(
-                    f"sample {bad[0]} of '{name}' in {self.source} has NaN or infinite values",
+                    f"sample {self._place(int(bad[0]))} of '{name}' in {self.source} has NaN or "
+                    "infinite values",
                     f"{len(bad)} of {len(array)} samples are affected; clean the data.",
                 )
-            _check_ids(graph, tensor, array, self.source)
+            self._check_ids(graph, tensor, array)
         return columns
+
+    def _check_ids(self, graph: Graph, tensor: Tensor, array: Array) -> None:
+        """Raises CalibrationError where an id names no row of the tables that it looks up: C reads
+        whatever lies there."""
+        tables = [graph.ins(n) for n in graph.consumers(tensor.name) if n.op.kind == "gather"]
+        if tensor.dtype is not DType.INT32 or not tables:
+            return
+        count = min(ins[0].shape[0] for ins in tables)
+        wrong = (array != np.rint(array)) | (array < 0) | (array >= count)
+        if wrong.any():
+            sample = int(np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))[0])
+            raise CalibrationError(
+                f"sample {self._place(sample)} of '{tensor.name}' in {self.source} holds "
+                f"{array[wrong][0]:g}; ids are integers from 0 to {count - 1}",
+                "Make ids with the tokenizer that belongs to the model.",
+            )
 
     def check_targets(self, graph: Graph) -> None:
         """Raises CalibrationError where known futures do not fit a forecaster's output, or have
@@ -203,23 +227,6 @@ def _integers(tensor: Tensor, values: Array) -> Array:
     if tensor.quant is None:
         return np.asarray(values, tensor.dtype.numpy)
     return tensor.quant.quantise(values, tensor.dtype)
-
-
-def _check_ids(graph: Graph, tensor: Tensor, array: Array, source: str) -> None:
-    """Raises CalibrationError where an id names no row of the tables that it looks up: C reads
-    whatever lies there."""
-    tables = [graph.ins(n) for n in graph.consumers(tensor.name) if n.op.kind == "gather"]
-    if tensor.dtype is not DType.INT32 or not tables:
-        return
-    count = min(ins[0].shape[0] for ins in tables)
-    wrong = (array != np.rint(array)) | (array < 0) | (array >= count)
-    if wrong.any():
-        sample = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))[0]
-        raise CalibrationError(
-            f"sample {sample} of '{tensor.name}' in {source} holds {array[wrong][0]:g}; ids are "
-            f"integers from 0 to {count - 1}",
-            "Make ids with the tokenizer that belongs to the model.",
-        )
 
 
 def integer_feeds(graph: Graph, samples: Samples) -> list[dict[str, Array]]:

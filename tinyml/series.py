@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tinyml.errors import CalibrationError
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.scaling import COUNT_BITS
 from tinyml.ir.tensor import Array
@@ -22,10 +23,19 @@ Feed = Mapping[str, Array]
 
 
 def with_unit(graph: Graph, calibration: Samples) -> Graph:
-    """The graph whose raw integers have a unit such that calibration data use 23 bits."""
+    """The graph whose raw integers have a unit such that calibration data use 23 bits.
+
+    Raises:
+        CalibrationError: every series is constant, or as `Samples.columns`.
+    """
     if graph.scaling is None:
         return graph
     columns = calibration.columns(graph)
+    if not any(np.ptp(a, axis=1).any() for a in columns.values()):
+        raise CalibrationError(
+            f"every series in {calibration.source} is constant: no range can be chosen",
+            "Give real series; a constant one among them does no harm.",
+        )
     peak = max(float(np.max(np.abs(a))) for a in columns.values())
     unit = float(np.float32(peak / (1 << COUNT_BITS))) if peak > 0 else 1.0
     made = graph.copy()

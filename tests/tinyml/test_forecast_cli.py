@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from tests.tinyml.test_cli import tinyml  # noqa: E402
 from tinyml.importers.pytorch import module_to_onnx  # noqa: E402
+from tinyml.samples import load_samples  # noqa: E402
 from tinyml.zoo.ttm.model import TinyTimeMixer, TtmConfig  # noqa: E402
 
 TIME, CHANNELS = 24, 2
@@ -63,6 +64,27 @@ def test_series_that_do_not_fit(forecaster: Path, tmp_path: Path, role: str, val
     said = " ".join(done.stderr.split())
     assert message.format(file=tmp_path / "bad.npz") in said and "Traceback" not in said
     assert not out.exists()
+
+
+def test_constant_series_alone_choose_no_range(forecaster: Path, tmp_path: Path):
+    np.savez(tmp_path / "x.npz", past=np.full_like(series(), 7))
+    command = ("export", forecaster, "--target", "host", "--out", tmp_path / "out", "--dry-run")
+    done = tinyml(*command, "--calibration", tmp_path / "x.npz")
+    assert done.returncode == 1
+    assert "x.npz is constant: no range can be chosen" in " ".join(done.stderr.split())
+
+
+def test_a_bad_sample_has_its_number_in_the_file(forecaster: Path, tmp_path: Path):
+    """Also where only some of the file's samples are drawn."""
+    values = np.concatenate([series()] * 8)
+    values[3:, 2, 1] = np.nan
+    np.savez(tmp_path / "x.npz", past=values)
+    command = ("export", forecaster, "--target", "host", "--out", tmp_path / "out", "--dry-run")
+    done = tinyml(*command, "--calibration", tmp_path / "x.npz")
+    drawn = load_samples(tmp_path / "x.npz").take(16).places
+    assert drawn is not None and done.returncode == 1
+    first = next(int(p) for p in drawn if p >= 3)
+    assert f"sample {first} of 'past' in" in " ".join(done.stderr.split())
 
 
 def test_a_wrong_forecast_shape(forecaster: Path, tmp_path: Path):
