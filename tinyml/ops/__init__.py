@@ -8,8 +8,9 @@ from tinyml.ops.batch_matmul import BatchMatMul
 from tinyml.ops.compare import Compare, Logical, LogicalNot, Relation, Select
 from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
-from tinyml.ops.float_only import Div, FloatOnly, Sqrt
+from tinyml.ops.float_only import Div, FloatOnly
 from tinyml.ops.fully_connected import FullyConnected
+from tinyml.ops.function import Function
 from tinyml.ops.gate import Gate
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
@@ -64,6 +65,7 @@ __all__ = [
     "FloatOnly",
     "Elu",
     "FullyConnected",
+    "Function",
     "Gate",
     "Gather",
     "Gelu",
@@ -99,7 +101,6 @@ __all__ = [
     "Slice",
     "SequenceConv",
     "Softmax",
-    "Sqrt",
     "SquaredDifference",
     "Sub",
     "Sum",

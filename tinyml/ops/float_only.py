@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators of float graphs that no integer graph holds: they occur in patterns which a pass
-replaces, and are refused by name where none does."""
+"""Operators of float graphs that passes turn into others before anything is rounded."""
 
 from __future__ import annotations
 
@@ -21,45 +20,24 @@ if TYPE_CHECKING:
 
 
 class FloatOnly(Operator):
-    """Base class: everything integer raises QuantisationError."""
-
-    def _refuse(self, ins: Sequence[Tensor]) -> QuantisationError:
-        return QuantisationError(
-            f"{self.kind} of '{ins[0].name}' has no integer form here",
-            "It is supported where a series is scaled by its own mean and deviation over time, "
-            "as (x - mean(x)) / sqrt(var(x) + epsilon) at the input and x * deviation + mean at "
-            "the output.",
-        )
+    """Base class: it has no integers."""
 
     def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        raise self._refuse(ins)
+        raise QuantisationError(f"{self.kind} of '{ins[0].name}' was not expanded")
 
     def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise self._refuse(ins)
+        raise NotImplementedError(f"{self.kind} is expanded before anything is written")
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise self._refuse(ins)
+        raise NotImplementedError(f"{self.kind} is expanded before anything is written")
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise self._refuse(ins)
-
-
-@dataclass(frozen=True)
-class Sqrt(FloatOnly):
-    """The square root."""
-
-    kind: ClassVar[str] = "sqrt"
-
-    def infer(self, inputs: Sequence[Shape]) -> Shape:
-        return inputs[0]
-
-    def run_float(self, inputs: Sequence[Array]) -> Array:
-        return np.sqrt(inputs[0])
+        raise NotImplementedError(f"{self.kind} is expanded before anything is written")
 
 
 @dataclass(frozen=True)
 class Div(FloatOnly):
-    """a / b of equal rank; sizes agree or are 1."""
+    """a / b of equal rank; sizes agree or are 1. See `passes.expand_division`."""
 
     kind: ClassVar[str] = "div"
 

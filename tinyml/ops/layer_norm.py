@@ -6,22 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from tinyml.errors import QuantisationError
-from tinyml.ir.operator import Operator, Shape
-from tinyml.ir.tensor import Array, Tensor
-
-if TYPE_CHECKING:
-    from tinyml.writers.c.emitter import CEmitter
-    from tinyml.writers.onnx.builder import OnnxBuilder
-    from tinyml.writers.tflite.builder import TfliteBuilder
+from tinyml.ir.operator import Shape
+from tinyml.ir.tensor import Array
+from tinyml.ops.float_only import FloatOnly
 
 
 @dataclass(frozen=True)
-class LayerNorm(Operator):
+class LayerNorm(FloatOnly):
     """Inputs x (..., width), gain (width), offset (width); (x - mean) / sqrt(variance + epsilon)
     over the last axis, times gain, plus offset.
 
@@ -42,15 +37,3 @@ class LayerNorm(Operator):
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = np.square(centred).mean(axis=-1, keepdims=True)
         return np.asarray(centred / np.sqrt(variance + np.float32(self.epsilon)) * gain + offset)
-
-    def run_int(self, inputs: Sequence[Array], ins: Sequence[Tensor], out: Tensor) -> Array:
-        raise QuantisationError(f"layer_norm of '{ins[0].name}' was not expanded")
-
-    def to_tflite(self, b: TfliteBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError("layer_norm is expanded before anything is written")
-
-    def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError("layer_norm is expanded before anything is written")
-
-    def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
-        raise NotImplementedError("layer_norm is expanded before anything is written")

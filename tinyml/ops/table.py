@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import onnx
 
 from tinyml.ir.operator import Operator, Shape
 from tinyml.ir.tensor import Array, Tensor
@@ -41,9 +40,7 @@ class Table(Operator):
         b.table(ins[0], ins[1].values, out)
 
     def to_onnx(self, b: OnnxBuilder, ins: Sequence[Tensor], out: Tensor) -> None:
-        position = b.node("Cast", [ins[0].name], to=onnx.TensorProto.INT32)
-        index = b.node("Add", [position, b.initialiser(np.array(128, np.int32))])
-        b.write_integers(out, b.node("Gather", [b.initialiser(ins[1].values), index], axis=0))
+        b.table(ins[0], ins[1].values, out)
 
     def to_c(self, c: CEmitter, ins: Sequence[Tensor], out: Tensor) -> None:
         shape = c.shape("tml_table_t", {"count": out.elements})

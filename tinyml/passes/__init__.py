@@ -7,6 +7,7 @@ from tinyml.passes.cancel_transposes import CancelTransposes
 from tinyml.passes.collapse_tables import CollapseTables
 from tinyml.passes.drop_identities import DropIdentities
 from tinyml.passes.drop_image_axes import DropImageAxes
+from tinyml.passes.expand_division import ExpandDivision
 from tinyml.passes.expand_layer_norm import ExpandLayerNorm
 from tinyml.passes.fold_affine import FoldAffine
 from tinyml.passes.fold_constants import FoldConstants
@@ -18,6 +19,8 @@ from tinyml.passes.fuse_norms import FuseNorms
 from tinyml.passes.lift_scaling import LiftScaling
 from tinyml.passes.manager import Pass, run_passes
 from tinyml.passes.mark_statistics import MarkStatistics
+from tinyml.passes.move_reshapes import MoveReshapes
+from tinyml.passes.moves_as_gather import MovesAsGather
 from tinyml.passes.order_nodes import OrderNodes
 from tinyml.passes.part_images import PartImages
 from tinyml.passes.prune_channels import PruneChannels
@@ -26,7 +29,10 @@ from tinyml.passes.split_patches import SplitPatches
 # On the float graph, before calibration.
 FLOAT_PASSES: tuple[Pass, ...] = (
     LiftScaling(),
+    ExpandDivision(),
     CancelTransposes(),
+    MovesAsGather(),
+    MoveReshapes(),
     FoldPadding(),
     FoldAffine(),
     FuseActivations(),

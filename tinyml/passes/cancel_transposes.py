@@ -7,7 +7,8 @@ Rules, applied until none fits:
  1. A transpose of a transpose is one transpose; of nothing, none.
  2. A transpose that moves only sizes of 1 is a reshape, once no other rule fits; a reshape of a
     reshape is one reshape.
- 3. Elementwise operators, concatenation and padding move above a transpose.
+ 3. Elementwise operators, concatenation, padding, slices, picks and reductions of neighbouring
+    axes move above a transpose.
  4. A transpose, flattened into a fully connected layer, becomes a permutation of its weights.
  5. A transpose of a graph input to NHWC, or of the last image from NHWC, becomes part of the
     model's contract (`Graph.source_layout`).
@@ -24,7 +25,17 @@ import numpy as np
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Tensor
-from tinyml.ops import Concatenation, FullyConnected, Pad, Reshape, Transpose, Unary
+from tinyml.ops import (
+    Concatenation,
+    FullyConnected,
+    Gather,
+    Pad,
+    Reduction,
+    Reshape,
+    Slice,
+    Transpose,
+    Unary,
+)
 from tinyml.ops.binary import Binary
 from tinyml.passes.manager import Pass
 
@@ -74,7 +85,9 @@ class CancelTransposes(Pass):
             return merge_reshape(graph, node)
         if isinstance(node.op, FullyConnected):
             return self._fully_connected(graph, node)
-        if isinstance(node.op, Unary | Binary | Concatenation | Pad):
+        if isinstance(node.op, Gather | Pad | Reduction | Slice):
+            return self._sink_one(graph, node)
+        if isinstance(node.op, Unary | Binary | Concatenation):
             return self._sink(graph, node)
         return False
 
@@ -124,7 +137,30 @@ class CancelTransposes(Pass):
                 inputs.append(name)
             else:
                 return False
-        op = _moved(node.op, permutation)
+        op = node.op
+        if isinstance(op, Concatenation):
+            op = Concatenation(permutation[op.axis])
+        self._turn_after(graph, node, op, inputs, permutation)
+        return True
+
+    def _sink_one(self, graph: Graph, node: Node) -> bool:
+        """Rule 3 for operators of one activation."""
+        turn = graph.producer(node.inputs[0])
+        if turn is None or not isinstance(turn.op, Transpose):
+            return False
+        if isinstance(node.op, Gather) and len(graph.ins(node)[1].shape) != 1:
+            return False
+        op = _moved(node.op, turn.op.permutation)
+        if op is None:
+            return False
+        inputs = [turn.inputs[0], *node.inputs[1:]]
+        self._turn_after(graph, node, op, inputs, turn.op.permutation)
+        return True
+
+    @staticmethod
+    def _turn_after(
+        graph: Graph, node: Node, op: Operator, inputs: Sequence[str], permutation: Permutation
+    ) -> None:
         shape = op.infer([graph.tensors[i].shape for i in inputs])
         inner = graph.add(Tensor(f"{node.output}_nhwc", shape))
         graph.replace_nodes(
@@ -134,13 +170,11 @@ class CancelTransposes(Pass):
                 Node(Transpose(permutation), (inner,), node.output, node.name),
             ],
         )
-        return True
 
     @staticmethod
     def _adopt_input(graph: Graph, name: str) -> bool:
         """Rule 5 for inputs: the caller hands over the transposed array."""
-        turned = any(n.op == Transpose(TO_NHWC) for n in graph.consumers(name))
-        if name in graph.source_layout or not turned:
+        if name in graph.source_layout or not _turned_later(graph, name):
             return False
         tensor = graph.tensors[name]
         shape = tuple(tensor.shape[i] for i in TO_NHWC)
@@ -166,15 +200,30 @@ class CancelTransposes(Pass):
         graph.source_layout[name] = TO_NHWC
 
 
-def _moved(op: Operator, permutation: Sequence[int]) -> Operator:
-    """The operator on the transpose's input instead of its output."""
-    back = _inverse(tuple(permutation))
-    if isinstance(op, Concatenation):
-        return Concatenation(permutation[op.axis])
+def _turned_later(graph: Graph, name: str) -> bool:
+    """Whether a tensor is made NHWC, by itself or after elementwise operators and padding."""
+    return any(
+        n.op == Transpose(TO_NHWC)
+        or (isinstance(n.op, Unary | Binary | Pad) and _turned_later(graph, n.output))
+        for n in graph.consumers(name)
+    )
+
+
+def _moved(op: Operator, permutation: Permutation) -> Operator | None:
+    """The operator on the transpose's input instead of its output; None where it has no such."""
+    back = _inverse(permutation)
     if isinstance(op, Pad):
         before, after = (tuple(side[i] for i in back) for side in (op.before, op.after))
         return replace(op, before=before, after=after)
-    return op
+    if isinstance(op, Slice):
+        stride = tuple(op.stride[i] for i in back) if op.stride else op.stride
+        return Slice(tuple(op.begin[i] for i in back), tuple(op.size[i] for i in back), stride)
+    if isinstance(op, Gather):
+        return Gather(permutation[op.axis])
+    assert isinstance(op, Reduction)
+    axes = tuple(sorted(permutation[a] for a in op.axes))
+    neighbours = axes == tuple(range(axes[0], axes[0] + len(axes)))
+    return replace(op, axes=axes) if neighbours else None
 
 
 def merge_transpose(graph: Graph, node: Node) -> bool:

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.scaling import Scaling
-from tinyml.ops import Add, Mean, Mul, Slice, Sub
-from tinyml.ops.float_only import Div, Sqrt
+from tinyml.ops import Add, Div, Function, Mean, Mul, Slice, Sub
 from tinyml.passes.manager import Pass
 
 _TIME, _CHANNELS = 1, 2
@@ -69,7 +68,7 @@ def _find(graph: Graph, past: str) -> _Found | None:
         if not isinstance(node.op, Div):
             continue
         centred, root = (graph.producer(i) for i in node.inputs)
-        if centred is None or root is None or not isinstance(root.op, Sqrt):
+        if centred is None or root is None or root.op != Function("sqrt"):
             continue
         mean = _mean_over_time(graph, centred.inputs[-1])
         total = graph.producer(root.inputs[0])

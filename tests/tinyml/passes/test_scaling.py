@@ -8,12 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tinyml.errors import CalibrationError, QuantisationError  # noqa: E402
+from tinyml.errors import CalibrationError  # noqa: E402
 from tinyml.importers.onnx import import_onnx  # noqa: E402
 from tinyml.importers.pytorch import module_to_onnx  # noqa: E402
 from tinyml.ir.execute import outputs  # noqa: E402
 from tinyml.passes import FLOAT_PASSES, run_passes  # noqa: E402
-from tinyml.quantize import QuantiseOptions, choose  # noqa: E402
 from tinyml.samples import Samples  # noqa: E402
 from tinyml.zoo.ttm.model import TinyTimeMixer, TtmConfig  # noqa: E402
 
@@ -73,14 +72,11 @@ def test_known_future_of_other_channels():
     np.testing.assert_allclose(seen, wanted, rtol=1e-4)
 
 
-def test_half_a_pattern_is_refused_by_name():
+def test_half_a_pattern_is_computed_as_it_stands():
     graph = lifted(Linear(whole=False), [(1, TIME, 1)])
     assert graph.scaling is None
-    samples = [{"past": x[None]} for x in past(4, 1)]
-    with pytest.raises(QuantisationError, match="no integer form") as caught:
-        made = choose(graph, samples, QuantiseOptions()).graph
-        outputs(made, {"past": np.zeros((1, TIME, 1), np.int8)})
-    assert "mean and deviation" in caught.value.hint
+    kinds = [n.op.kind for n in graph.nodes]
+    assert "rsqrt" in kinds and "div" not in kinds
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the operators of text models are said in the Graph: ids, embeddings, masked attention."""
+"""Masked attention: conditions on ids, and softmax over what they leave."""
 
 from __future__ import annotations
 
@@ -8,91 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from tinyml.importers.onnx.operators import (
+from tinyml.importers.onnx import movement, reductions  # noqa: F401 - extended here
+from tinyml.importers.onnx.registry import (
     TRANSLATORS,
     Unsupported,
     attributes_of,
     translates,
 )
-from tinyml.ops import (
-    BatchMatMul,
-    Gather,
-    MaskedSoftmax,
-    Mul,
-    Rsqrt,
-    Slice,
-    Sqrt,
-    Transpose,
-)
+from tinyml.ops import MaskedSoftmax
 
 if TYPE_CHECKING:
     from tinyml.importers.onnx.importer import Translation
 
 # Scores below this count as masked out; frameworks write -inf, -1e4, or the least float.
 _MASKED = -1e3
-
-
-@translates("Gather")
-def _gather(t: Translation, node: onnx.NodeProto) -> None:
-    axis = int(attributes_of(node).get("axis", 0)) % len(t.shape(node.input[0]))
-    if t.is_constant(node.input[1]):
-        raise Unsupported("constant ids")
-    t.bind(node.output[0], t.apply(Gather(axis), [t.read(i) for i in node.input]))
-
-
-_matmul_by_constant = TRANSLATORS["MatMul"]
-
-
-@translates("MatMul")
-def _matmul(t: Translation, node: onnx.NodeProto) -> None:
-    if t.is_constant(node.input[1]):
-        _matmul_by_constant(t, node)
-        return
-    left, right = (t.read(i) for i in node.input)
-    turned = t.graph.producer(right)
-    rank = len(t.graph.tensors[right].shape)
-    swap = (*range(rank - 2), rank - 1, rank - 2)
-    if turned is not None and turned.op == Transpose(swap):
-        t.bind(node.output[0], t.apply(BatchMatMul(True), [left, turned.inputs[0]]))
-    else:
-        t.bind(node.output[0], t.apply(BatchMatMul(), [left, right]))
-
-
-@translates("Slice")
-def _slice(t: Translation, node: onnx.NodeProto) -> None:
-    shape = t.shape(node.input[0])
-    starts, ends = t.constant(node, 1), t.constant(node, 2)
-    axes, steps = t.constant(node, 3), t.constant(node, 4)
-    if starts is None or ends is None:
-        raise Unsupported("bounds that are not constant")
-    chosen = range(len(starts)) if axes is None else [int(a) % len(shape) for a in axes]
-    begin, size, stride = [0] * len(shape), list(shape), [1] * len(shape)
-    for i, axis in enumerate(chosen):
-        step = 1 if steps is None else int(steps[i])
-        if step < 1:
-            raise Unsupported(f"step {step}")
-        low, high, _ = slice(int(starts[i]), int(ends[i])).indices(shape[axis])
-        begin[axis], stride[axis] = low, step
-        size[axis] = max(0, -(-(high - low) // step))
-    op = Slice(tuple(begin), tuple(size), tuple(stride))
-    t.bind(node.output[0], t.apply(op, [t.read(node.input[0])]))
-
-
-@translates("Pow")
-def _pow(t: Translation, node: onnx.NodeProto) -> None:
-    exponent = t.constant(node, 1)
-    if exponent is None or np.any(exponent != 2):
-        raise Unsupported(f"exponent {exponent}; 2 is supported")
-    x = t.read(node.input[0])
-    t.bind(node.output[0], t.apply(Mul(), [x, x]))
-
-
-@translates("Reciprocal")
-def _reciprocal(t: Translation, node: onnx.NodeProto) -> None:
-    root = t.graph.producer(t.read(node.input[0]))
-    if root is None or not isinstance(root.op, Sqrt):
-        raise Unsupported("anything but 1 / sqrt(x)")
-    t.bind(node.output[0], t.apply(Rsqrt(), [root.inputs[0]]))
 
 
 @translates("Equal")
@@ -147,5 +76,4 @@ def _renamed(kind: str) -> None:
 
 
 for _kind in ("Unsqueeze", "Reshape", "Identity", "Expand"):
-    if _kind in TRANSLATORS:
-        _renamed(_kind)
+    _renamed(_kind)

@@ -22,12 +22,14 @@ from onnx.reference import ReferenceEvaluator
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
-from tinyml.importers.onnx import attention, qdq  # noqa: F401 - register translators
-from tinyml.importers.onnx.operators import (
-    SUPPORTED,
-    TRANSLATORS,
-    Unsupported,
-    attributes_of,
+from tinyml.importers.onnx import (  # noqa: F401 - register translators
+    attention,
+    elementwise,
+    movement,
+    products,
+    qdq,
+    reductions,
+    windows,
 )
 from tinyml.importers.onnx.qdq import (
     Stored,
@@ -35,9 +37,11 @@ from tinyml.importers.onnx.qdq import (
     quantised_constant,
     stored_constant,
 )
+from tinyml.importers.onnx.registry import TRANSLATORS, Unsupported, attributes_of
 from tinyml.ir.graph import Graph, Node
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import Array, DType, Quantisation, Tensor
+from tinyml.ops import Reshape
 
 # Larger folded constants are almost surely a mistake (a Tile or Expand of an activation shape).
 _MAX_FOLDED_ELEMENTS = 1 << 24
@@ -228,7 +232,7 @@ class Translation:
         if unsupported:
             raise ImportModelError(
                 "unsupported: " + "; ".join(unsupported),
-                f"Supported ONNX operators: {', '.join(SUPPORTED)}.",
+                f"Supported ONNX operators: {', '.join(sorted(TRANSLATORS))}.",
             )
         for name in [n for n, (_, quant) in self.integers.items() if quant is None]:
             if self.graph.tensors[self._values[name]].quant is None:
@@ -397,6 +401,22 @@ class Translation:
         """A new float32 constant, with the grid of the file's integers."""
         array = np.ascontiguousarray(data, np.float32)
         return self.graph.add(Tensor(identifier(name), tuple(array.shape), quant=quant, data=array))
+
+    def ids(self, name: str, values: Array) -> str:
+        """A new constant of positions."""
+        array = np.ascontiguousarray(values, np.int32)
+        held = Tensor(identifier(name), tuple(array.shape), DType.INT32, None, array)
+        return self.graph.add(held)
+
+    def with_rank(self, tensor: str, rank: int) -> str:
+        """The tensor with leading sizes of 1."""
+        held = self.graph.tensors[tensor]
+        if len(held.shape) == rank:
+            return tensor
+        shape = (1,) * (rank - len(held.shape)) + held.shape
+        if held.data is not None:
+            return self.store(f"{tensor}_r{rank}", held.data.reshape(shape), held.quant)
+        return self.apply(Reshape(shape), [tensor])
 
     def apply(self, op: Operator, inputs: Sequence[str], name: str = "") -> str:
         """Appends a node and returns its output tensor."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from tinyml.importers.onnx.operators import Unsupported, attributes_of, translates
+from tinyml.importers.onnx.registry import Unsupported, attributes_of, translates
 from tinyml.ir.tensor import Array, DType, Quantisation
 from tinyml.ops.stated_grid import StatedGrid
 

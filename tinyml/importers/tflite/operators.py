@@ -15,6 +15,7 @@ from tinyml.importers.tflite.islands import table_of
 from tinyml.importers.tflite.masks import MASKED_SOFTMAX
 from tinyml.importers.tflite.reader import Reader, Unsupported
 from tinyml.importers.tflite.tables import TABLE
+from tinyml.importers.transposed import Phases
 from tinyml.ir.operator import Operator
 from tinyml.ir.tensor import DType, Quantisation, Tensor
 from tinyml.ops import (
@@ -86,8 +87,6 @@ _ACTIVATION_NAMES = {
 }
 # No image is wider; padding of more pixels would only cost memory.
 _WIDEST = 4096
-# Copies of the filters of a transposed convolution: one for each pixel of its stride.
-_MOST_PHASES = 256
 # After an operator that has no clamp of its own.
 _STANDALONE: dict[Activation, Operator] = {Activation.RELU: Relu(), Activation.RELU6: Relu6()}
 
@@ -299,8 +298,7 @@ def _depthwise_conv(reader: Reader, operator: StoredOperator) -> None:
 
 @translates("TRANSPOSE_CONV", 3, 4, options="TransposeConvOptions")
 def _transpose_conv(reader: Reader, operator: StoredOperator) -> None:
-    """A convolution that makes the stride's pixels as channels, which then move into place: the
-    same sums without the zeros that a transposed convolution puts between its input's pixels."""
+    """See `importers.transposed`."""
     options, out = operator.options, reader.output(operator)
     x, stride = (
         reader.tensor(operator.inputs[2]),
@@ -314,67 +312,34 @@ def _transpose_conv(reader: Reader, operator: StoredOperator) -> None:
         raise Unsupported(f"the padding scheme {scheme}")
     plain = replace(operator, inputs=(operator.inputs[2], operator.inputs[1], *operator.inputs[3:]))
     weights, bias = _weights(reader, plain, 4, 0)
-    kernel, sides, begin = weights.shape[1:3], [], []
-    for axis, (length, wanted) in enumerate(zip(size, (height, width), strict=True)):
-        taps, step = kernel[axis], stride[axis]
-        padded = scheme == schema.Padding.SAME
-        pad = max((-(-wanted // step) - 1) * step + taps - wanted, 0) // 2 if padded else 0
-        count = -(-taps // step)
-        first, last = pad // step, (wanted - 1 + pad) // step
-        sides += [count - 1 - first, max(last + 1 - length, 0)]
-        begin.append(pad % step)
-    window = Window(
-        (-(-kernel[0] // stride[0]), -(-kernel[1] // stride[1])),
-        padding=(sides[0], sides[1], sides[2], sides[3]),
-    )
-    if min(sides) < 0:
-        raise Unsupported(f"the output {out.shape} of {x.shape}")
-    if math.prod(stride) > _MOST_PHASES:
-        raise Unsupported(f"the stride {stride}; up to {_MOST_PHASES} pixels are supported")
-    weights = reader.add_constant(_as_phases(weights, stride, window.kernel))
-    phases = stride[0] * stride[1]
-    assert bias.data is not None
-    bias = reader.add_constant(_repeated(bias, phases))
-    made = reader.apply_between(Conv2D(window), [x], out, [weights, bias])
-    _, rows, columns, channels = made.shape
-    parts = (rows, columns, stride[0], channels // stride[0])
-    split = reader.apply_between(Reshape(parts), [made], out)
-    moved = reader.apply_between(Transpose((0, 2, 1, 3)), [split], out)
-    grown = (1, rows * stride[0], columns * stride[1], channels // phases)
-    if grown == out.shape:
-        reader.apply(Reshape(grown), [moved], operator)
-        return
-    whole = reader.apply_between(Reshape(grown), [moved], out)
-    reader.apply(Slice((0, *begin, 0), out.shape), [whole], operator)
+    kernel, pad = (weights.shape[1], weights.shape[2]), [0, 0]
+    if scheme == schema.Padding.SAME:
+        for axis, wanted in enumerate((height, width)):
+            whole = (-(-wanted // stride[axis]) - 1) * stride[axis] + kernel[axis]
+            pad[axis] = max(whole - wanted, 0) // 2
+    phases = Phases.of(size, (height, width), kernel, stride, (pad[0], pad[1]))
+    weights = reader.add_constant(_of_phases(weights, phases))
+    bias = reader.add_constant(_of_phases(bias, phases))
+    made = reader.apply_between(Conv2D(phases.window), [x], out, [weights, bias])
+    *first, last = phases.moves(made.shape)
+    for op in first:
+        made = reader.apply_between(op, [made], out)
+    reader.apply(last, [made], operator)
 
 
-def _as_phases(weights: Tensor, stride: tuple[int, int], kernel: tuple[int, int]) -> Tensor:
-    """The filters of each pixel of a stride, one behind the other: tap m of phase p is tap
-    p + m * stride, last first; zeros where there is none."""
-    assert weights.data is not None and weights.quant is not None
-    channels, height, width, depth = weights.shape
-    made = np.zeros((stride[0], stride[1], channels, *kernel, depth), np.int8)
-    for y in range(height):
-        for x in range(width):
-            (i, down), (j, along) = divmod(y, stride[0]), divmod(x, stride[1])
-            made[down, along, :, kernel[0] - 1 - i, kernel[1] - 1 - j] = weights.data[:, y, x]
-    data = made.reshape(-1, *kernel, depth)
-    scale = np.tile(np.broadcast_to(np.array(weights.quant.scale), channels), stride[0] * stride[1])
+def _of_phases(constant: Tensor, phases: Phases) -> Tensor:
+    """Weights or a bias of the convolution that makes the phases as channels."""
+    assert constant.data is not None and constant.quant is not None
+    whole = constant.data.ndim > 1
+    data = phases.weights(constant.data) if whole else phases.per_channel(constant.data)
+    scale = np.broadcast_to(np.array(constant.quant.scale), constant.shape[0])
     return replace(
-        weights,
-        name=f"{weights.name}_phases",
+        constant,
+        name=f"{constant.name}_phases",
         shape=data.shape,
         data=data,
-        quant=Quantisation.per_channel(scale, 0),
+        quant=Quantisation.per_channel(phases.per_channel(scale), 0),
     )
-
-
-def _repeated(bias: Tensor, times: int) -> Tensor:
-    assert bias.data is not None and bias.quant is not None
-    data = np.tile(bias.data, times)
-    scale = np.tile(np.broadcast_to(np.array(bias.quant.scale), bias.shape), times)
-    quant = Quantisation.per_channel(scale, 0)
-    return replace(bias, name=f"{bias.name}_phases", shape=data.shape, data=data, quant=quant)
 
 
 def _conv_window(operator: StoredOperator, weights: Tensor, size: tuple[int, int]) -> Window:

@@ -184,6 +184,12 @@ class OnnxBuilder:
         """States that integers computed by integer operators are the graph's tensor."""
         self._append("Identity", [value], tensor.name, {})
 
+    def table(self, x: Tensor, values: Array, out: Tensor) -> None:
+        """An elementwise function of an int8 tensor by its 256 results, values[i] for i - 128."""
+        position = self.node("Cast", [x.name], to=onnx.TensorProto.INT32)
+        index = self.node("Add", [position, self.initialiser(np.array(128, np.int32))])
+        self.write_integers(out, self.node("Gather", [self.initialiser(values), index], axis=0))
+
     def cast(self, tensor: Tensor, value: str) -> None:
         """Turns an integer value into the graph's tensor of plain integers."""
         self._append("Cast", [value], tensor.name, {"to": _TYPES[tensor.dtype]})

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What takes several elements together: means and extremes over axes, softmax, normalisation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from tinyml.importers.onnx.registry import Unsupported, attributes_of, required, translates
+from tinyml.ops import (
+    Add,
+    LayerNorm,
+    Mean,
+    Mul,
+    ReduceMax,
+    ReduceMin,
+    Reduction,
+    Reshape,
+    Softmax,
+    Sum,
+    Transpose,
+)
+
+if TYPE_CHECKING:
+    from tinyml.importers.onnx.importer import Translation
+
+_REDUCTIONS: dict[str, type[Reduction]] = {
+    "ReduceMax": ReduceMax,
+    "ReduceMean": Mean,
+    "ReduceMin": ReduceMin,
+    "ReduceSum": Sum,
+}
+
+
+@translates(*_REDUCTIONS)
+def _reduce(t: Translation, node: onnx.NodeProto) -> None:
+    given, op = attributes_of(node), _REDUCTIONS[node.op_type]
+    shape = t.shape(node.input[0])
+    axes = t.constant(node, 1) if len(node.input) > 1 else None
+    listed = given.get("axes", ()) if axes is None else axes.ravel()
+    if not len(listed):
+        if given.get("noop_with_empty_axes", 0):
+            t.bind(node.output[0], t.read(node.input[0]))
+            return
+        listed = range(len(shape))
+    wanted = sorted({int(a) % len(shape) for a in listed})
+    x = t.read(node.input[0])
+    if wanted == list(range(wanted[0], wanted[0] + len(wanted))):
+        made = t.apply(op(tuple(wanted)), [x])
+    else:
+        # Those that go are put side by side.
+        kept = [a for a in range(len(shape)) if a not in wanted]
+        turn = (*kept, *wanted)
+        turned = t.apply(Transpose(turn), [x])
+        made = t.apply(op(tuple(range(len(kept), len(shape)))), [turned])
+        back = tuple(int(i) for i in np.argsort(turn))
+        made = t.apply(Transpose(back), [made])
+    if not given.get("keepdims", 1):
+        left = tuple(size for axis, size in enumerate(shape) if axis not in wanted)
+        made = t.apply(Reshape(left), [made])
+    t.bind(node.output[0], made)
+
+
+@translates("Softmax")
+def _softmax(t: Translation, node: onnx.NodeProto) -> None:
+    rank = len(t.shape(node.input[0]))
+    axis = int(attributes_of(node).get("axis", -1 if t.opset >= 13 else 1)) % rank
+    x = t.read(node.input[0])
+    if axis == rank - 1:
+        t.bind(node.output[0], t.apply(Softmax(), [x]))
+        return
+    swap = list(range(rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    turn = Transpose(tuple(swap))
+    t.bind(node.output[0], t.apply(turn, [t.apply(Softmax(), [t.apply(turn, [x])])]))
+
+
+@translates("LayerNormalization")
+def _layer_norm(t: Translation, node: onnx.NodeProto) -> None:
+    given = attributes_of(node)
+    shape = t.shape(node.input[0])
+    if int(given.get("axis", -1)) % len(shape) != len(shape) - 1:
+        raise Unsupported("axes other than the last")
+    if any(node.output[1:]):
+        raise Unsupported("its mean or deviation as an output")
+    gain, offset = required(t, node, 1), t.constant(node, 2)
+    offset = np.zeros_like(gain) if offset is None else offset
+    constants = [t.store(f"{node.output[0]}_gain", np.broadcast_to(gain, shape[-1:]))]
+    constants.append(t.store(f"{node.output[0]}_offset", np.broadcast_to(offset, shape[-1:])))
+    op = LayerNorm(float(given.get("epsilon", 1e-5)))
+    t.bind(node.output[0], t.apply(op, [t.read(node.input[0]), *constants]))
+
+
+@translates("BatchNormalization")
+def _batch_normalization(t: Translation, node: onnx.NodeProto) -> None:
+    scale, bias, mean, variance = (required(t, node, i).astype(np.float64) for i in range(1, 5))
+    gain = scale / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
+    rank = len(t.shape(node.input[0]))
+    shape = (1, -1) + (1,) * (rank - 2)
+    x = t.apply(Mul(), [t.read(node.input[0]), t.store(f"{node.name}_gain", gain.reshape(shape))])
+    offset = (bias - mean * gain).reshape(shape)
+    t.bind(node.output[0], t.apply(Add(), [x, t.store(f"{node.name}_offset", offset)]))
