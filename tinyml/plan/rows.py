@@ -119,8 +119,7 @@ def _sliced(op: Slice, ins: Sequence[Tensor], out: Tensor) -> RowRule | None:
     axis = row_axis(out)
     assert axis is not None
     # One image of a batch leaves no row in its place.
-    same = len(ins[0].shape) == len(out.shape) and ins[0].shape[axis] == out.shape[axis]
-    same = same and row_axis(ins[0]) == axis
+    same = row_axis(ins[0]) == axis and ins[0].shape[axis] == out.shape[axis]
     return RowRule(row_count(out), (RowWindow(),)) if same else None
 
 
@@ -134,6 +133,7 @@ def _pointwise(op: Operator, ins: Sequence[Tensor], out: Tensor) -> RowRule | No
     windows: list[RowWindow | None] = []
     for tensor in ins:
         same = len(tensor.shape) == len(out.shape) and tensor.shape[axis] == out.shape[axis]
+        same = same and (tensor.is_constant or row_axis(tensor) == axis)
         if tensor.is_constant:
             # Weights and tables serve every row; a constant with rows of its own does not.
             if not isinstance(op, FullyConnected | Table) and same:

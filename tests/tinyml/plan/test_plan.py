@@ -26,6 +26,7 @@ from tinyml.ops import (
     Mean,
     Relu6,
     Reshape,
+    Slice,
     Softmax,
     Window,
 )
@@ -273,6 +274,14 @@ def test_layers_over_a_sequence_run_by_position():
     plan = plan_memory(graph)
     assert_plan_runs(graph, plan)
     assert plan.arena_bytes < 1024 < 4096 < plan.unfused_bytes
+
+
+def test_a_slice_of_a_tensor_without_rows_runs_as_a_whole():
+    # Query, key and value of PyTorch's attention: one of three along the first axis.
+    parts, one = activation("x", (3, 8, 4), 0.1), activation("y", (1, 8, 4), 0.1)
+    cut = Node(Slice((1, 0, 0), (1, 8, 4)), ("x",), "y", "cut")
+    graph = Graph("cut", {"x": parts, "y": one}, [cut], ["x"], ["y"])
+    assert row_rule(graph, cut) is None
 
 
 def test_nothing_runs_by_rows_where_that_saves_nothing():

@@ -15,7 +15,6 @@ from tinyml.ops import (
     Abs,
     Add,
     Div,
-    Elu,
     Function,
     Gelu,
     HardSwish,
@@ -93,8 +92,7 @@ def _elu(t: Translation, node: onnx.NodeProto) -> None:
     selu = node.op_type == "Selu"
     alpha = _real(given, "alpha", 1.67326319217681884765625 if selu else 1.0)
     gamma = _real(given, "gamma", 1.05070102214813232421875) if selu else 1.0
-    op: Operator = Elu() if (alpha, gamma) == (1, 1) else Function("elu", (alpha, gamma))
-    t.bind(node.output[0], t.apply(op, [t.read(node.input[0])]))
+    t.bind(node.output[0], t.apply(Function("elu", (alpha, gamma)), [t.read(node.input[0])]))
 
 
 @translates("LeakyRelu")
