@@ -102,6 +102,10 @@ CASES = {
     "reduce sum": ([("ReduceSum", "xa", {})], {"a": integers(-1)}),
     "mean of distant axes": ([("ReduceMean", "xa", {"keepdims": 0})], {"a": integers(1, 3)}),
     "batch norm as a mean of all": ([("ReduceMean", "x", {})], {}),
+    "length of a vector": ([("ReduceL2", "xa", {})], {"a": integers(1)}),
+    "sum of sizes": ([("ReduceL1", "xa", {"keepdims": 0})], {"a": integers(2, 3)}),
+    "sum of squares": ([("ReduceSumSquare", "xa", {})], {"a": integers(3)}),
+    "instance norm": ([("InstanceNormalization", "xgo", {})], {"g": floats(4), "o": floats(4)}),
     "gather": ([("Gather", "xi", {"axis": 1})], {"i": integers(3, 0, 0, -1)}),
     "gather neighbours": ([("Gather", "xi", {"axis": 2})], {"i": integers(2, 3, 4)}),
     "gather one": ([("Gather", "xi", {"axis": 3})], {"i": np.array(-2, np.int64)}),
@@ -171,6 +175,28 @@ def test_division_by_an_activation_equals_onnxruntime():
         helper.make_node("Div", ["c", "a"], ["y"]),
     ]
     assert_equal_to_onnxruntime(build(nodes, IMAGE))
+
+
+def test_group_norm_equals_onnxruntime():
+    nodes = [
+        helper.make_node("GroupNormalization", ["x", "g", "o"], ["a"], num_groups=2),
+        helper.make_node("Relu", ["a"], ["y"]),
+    ]
+    constants = {"g": floats(4), "o": floats(4)}
+    assert_equal_to_onnxruntime(build(nodes, IMAGE, constants, opset=21))
+
+
+def test_normalised_vectors_equal_onnxruntime():
+    nodes = [
+        helper.make_node("ReduceL2", ["x", "a"], ["n"]),
+        helper.make_node("Clip", ["n", "l"], ["c"]),
+        helper.make_node("Expand", ["c", "s"], ["e"]),
+        helper.make_node("Div", ["x", "e"], ["y"]),
+    ]
+    model = build(nodes, IMAGE, {"a": integers(1), "l": np.float32(1e-12), "s": integers(*IMAGE)})
+    assert_equal_to_onnxruntime(model)
+    graph = run_passes(import_onnx(model.SerializeToString()), FLOAT_PASSES)
+    assert "gather" not in [n.op.kind for n in graph.nodes]
 
 
 def test_split_equals_onnxruntime():

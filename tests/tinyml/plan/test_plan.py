@@ -278,7 +278,7 @@ def test_layers_over_a_sequence_run_by_position():
 
 def test_a_slice_of_a_tensor_without_rows_runs_as_a_whole():
     # Query, key and value of PyTorch's attention: one of three along the first axis.
-    parts, one = activation("x", (3, 8, 4), 0.1), activation("y", (1, 8, 4), 0.1)
+    parts, one = activation("x", (3, 8, 4), 0.1, 0), activation("y", (1, 8, 4), 0.1, 0)
     cut = Node(Slice((1, 0, 0), (1, 8, 4)), ("x",), "y", "cut")
     graph = Graph("cut", {"x": parts, "y": one}, [cut], ["x"], ["y"])
     assert row_rule(graph, cut) is None

@@ -47,6 +47,10 @@ from tinyml.ops import Reshape
 _MAX_FOLDED_ELEMENTS = 1 << 24
 
 
+# Operators whose result ONNX cannot tell the type of, which stops a strict inference.
+_NOT_INFERRED = ("GroupNormalization",)
+
+
 def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
     """A float Graph of an ONNX model with static shapes.
 
@@ -61,8 +65,9 @@ def import_onnx(source: Path | bytes, name: str | None = None) -> Graph:
     label = name or (source.stem if isinstance(source, Path) else "model")
     model = _load(source)
     _settle_batch(model)
+    strict = all(n.op_type not in _NOT_INFERRED for n in model.graph.node)
     try:
-        model = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        model = shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
     except Exception as error:
         raise ImportModelError(
             f"the shapes of '{label}' do not fit together: {_first_line(error)}",
@@ -163,6 +168,9 @@ _INTEGER_INPUTS: dict[int, np.dtype[Any]] = {
 
 # Operators whose results may be far larger than their inputs, by the values of these.
 _GROWING = ("ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "Resize", "Upsample")
+
+# Operators of two inputs that take one of another shape as repeated.
+_SPREADING = ("Add", "Sub", "Mul", "Div", "Max", "Min")
 
 
 def _elements(value: onnx.ValueInfoProto) -> int | None:
@@ -401,6 +409,15 @@ class Translation:
         """A new float32 constant, with the grid of the file's integers."""
         array = np.ascontiguousarray(data, np.float32)
         return self.graph.add(Tensor(identifier(name), tuple(array.shape), quant=quant, data=array))
+
+    def spread_anyway(self, value: str, elements: int) -> bool:
+        """Whether all that reads a value would spread it to so many elements by itself."""
+        readers = [n for n in self._model.graph.node if value in n.input]
+        known = {v.name: _elements(v) for v in self._model.graph.input} | self._sizes
+        return all(
+            n.op_type in _SPREADING and any(known.get(i) == elements for i in n.input if i != value)
+            for n in readers
+        ) and value not in {o.name for o in self._model.graph.output}
 
     def ids(self, name: str, values: Array) -> str:
         """A new constant of positions."""

@@ -182,6 +182,9 @@ def _gather(t: Translation, node: onnx.NodeProto) -> None:
 def _expand(t: Translation, node: onnx.NodeProto) -> None:
     wanted = np.broadcast_shapes(t.shape(node.input[0]), tuple(required(t, node, 1).tolist()))
     x = t.with_rank(t.read(node.input[0]), len(wanted))
+    if t.spread_anyway(node.output[0], math.prod(wanted)):
+        t.bind(node.output[0], x)
+        return
     held = t.graph.tensors[x].shape
     grown = [(a, [0] * s) for a, s in enumerate(wanted) if held[a] != s]
     t.bind(node.output[0], _pick(t, node, x, grown))

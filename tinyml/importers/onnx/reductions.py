@@ -10,7 +10,9 @@ import onnx
 
 from tinyml.importers.onnx.registry import Unsupported, attributes_of, required, translates
 from tinyml.ops import (
+    Abs,
     Add,
+    Function,
     LayerNorm,
     Mean,
     Mul,
@@ -36,17 +38,32 @@ _REDUCTIONS: dict[str, type[Reduction]] = {
 
 @translates(*_REDUCTIONS)
 def _reduce(t: Translation, node: onnx.NodeProto) -> None:
-    given, op = attributes_of(node), _REDUCTIONS[node.op_type]
-    shape = t.shape(node.input[0])
+    _bind_reduced(t, node, _REDUCTIONS[node.op_type], t.read(node.input[0]))
+
+
+@translates("ReduceL1", "ReduceL2", "ReduceSumSquare")
+def _norm(t: Translation, node: onnx.NodeProto) -> None:
+    x = t.read(node.input[0])
+    parts = t.apply(Abs(), [x]) if node.op_type == "ReduceL1" else t.apply(Mul(), [x, x])
+    then = Function("sqrt") if node.op_type == "ReduceL2" else None
+    _bind_reduced(t, node, Sum, parts, then)
+
+
+def _bind_reduced(
+    t: Translation,
+    node: onnx.NodeProto,
+    op: type[Reduction],
+    x: str,
+    then: Function | None = None,
+) -> None:
+    """Binds what ``op`` makes of x over the node's axes, and ``then`` of that."""
+    given, shape = attributes_of(node), t.graph.tensors[x].shape
     axes = t.constant(node, 1) if len(node.input) > 1 else None
     listed = given.get("axes", ()) if axes is None else axes.ravel()
-    if not len(listed):
-        if given.get("noop_with_empty_axes", 0):
-            t.bind(node.output[0], t.read(node.input[0]))
-            return
-        listed = range(len(shape))
     wanted = sorted({int(a) % len(shape) for a in listed})
-    x = t.read(node.input[0])
+    if not wanted and given.get("noop_with_empty_axes", 0):
+        raise Unsupported("no axes")
+    wanted = wanted or list(range(len(shape)))
     if wanted == list(range(wanted[0], wanted[0] + len(wanted))):
         made = t.apply(op(tuple(wanted)), [x])
     else:
@@ -57,6 +74,8 @@ def _reduce(t: Translation, node: onnx.NodeProto) -> None:
         made = t.apply(op(tuple(range(len(kept), len(shape)))), [turned])
         back = tuple(int(i) for i in np.argsort(turn))
         made = t.apply(Transpose(back), [made])
+    if then is not None:
+        made = t.apply(then, [made])
     if not given.get("keepdims", 1):
         left = tuple(size for axis, size in enumerate(shape) if axis not in wanted)
         made = t.apply(Reshape(left), [made])
@@ -102,3 +121,28 @@ def _batch_normalization(t: Translation, node: onnx.NodeProto) -> None:
     x = t.apply(Mul(), [t.read(node.input[0]), t.store(f"{node.name}_gain", gain.reshape(shape))])
     offset = (bias - mean * gain).reshape(shape)
     t.bind(node.output[0], t.apply(Add(), [x, t.store(f"{node.name}_offset", offset)]))
+
+
+@translates("GroupNormalization", "InstanceNormalization")
+def _group_norm(t: Translation, node: onnx.NodeProto) -> None:
+    """Layer normalisation of each group as one row, then a gain and offset by channel."""
+    given, shape = attributes_of(node), t.shape(node.input[0])
+    channels = shape[1]
+    groups = int(given.get("num_groups", channels))
+    gain, offset = required(t, node, 1), required(t, node, 2)
+    if groups < 1 or channels % groups:
+        raise Unsupported(f"{groups} groups of {channels} channels")
+    if gain.size != channels:
+        # Before operator set 21 they were one for each group.
+        gain, offset = (np.repeat(v, channels // groups) for v in (gain, offset))
+    width = int(np.prod(shape)) // groups
+    name = node.output[0]
+    constants = [t.store(f"{name}_ones", np.ones(width))]
+    constants.append(t.store(f"{name}_zeros", np.zeros(width)))
+    rows = t.apply(Reshape((1, groups, width)), [t.read(node.input[0])])
+    made = t.apply(LayerNorm(float(given.get("epsilon", 1e-5))), [rows, *constants])
+    made = t.apply(Reshape(shape), [made])
+    by_channel = (1, channels) + (1,) * (len(shape) - 2)
+    made = t.apply(Mul(), [made, t.store(f"{name}_gain", gain.reshape(by_channel))])
+    made = t.apply(Add(), [made, t.store(f"{name}_offset", offset.reshape(by_channel))])
+    t.bind(name, made)
