@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tinyml.errors import ImportModelError
 from tinyml.importers.onnx import import_onnx
+from tinyml.importers.onnx.registry import TRANSLATORS
 from tinyml.ir.execute import outputs
 from tinyml.passes import FLOAT_PASSES, run_passes
 from tinyml.runtimes.interpreters import OnnxRuntime
@@ -374,3 +376,10 @@ def test_damaged_bytes_are_refused_without_a_crash():
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ImportModelError, match=r"gone\.onnx"):
         import_onnx(tmp_path / "gone.onnx")
+
+
+def test_the_page_lists_every_operator():
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    part = page[page.index("## PyTorch and float ONNX") : page.index("## Quantised ONNX")]
+    listed = set(re.findall(r"\w+", part[part.index("Operators:") :])) - {"Operators"}
+    assert listed == set(TRANSLATORS) - {"QuantizeLinear", "DequantizeLinear"}
