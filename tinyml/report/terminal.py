@@ -30,7 +30,10 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         f"weights {memory['weights']:,} B, code {memory['code']:,} B",
     )
     stack = memory["stack"]
-    parts = f"arena {memory['arena']:,} B" + (f", stack {stack:,} B" if stack else "")
+    held = memory["regions"] or {"arena": memory["arena"]}
+    parts = ", ".join(
+        f"{n} {b:,} B" for n, b in (held | ({"stack": stack} if stack else {})).items()
+    )
     facts.add_row("RAM", _used(memory["ram"], target["ram_bytes"]), parts)
     facts.add_row("", "", plan_text(memory))
     asked = model["code"]["patches"]
@@ -74,7 +77,7 @@ def _patches(report: dict[str, Any]) -> str:
         return "none made: no saving"
     if whole["arena"] is None:
         return "the target does not hold the model in one piece"
-    arena = sum(memory["regions"].values()) or memory["arena"]
+    arena = _planned(memory)
     text = f"arena {whole['arena']:,} B to {arena:,} B"
     if whole["instructions"] and report["instructions"]:
         more = 100 * (report["instructions"] / whole["instructions"] - 1)
@@ -123,7 +126,7 @@ def print_learning(learn: dict[str, Any], target: dict[str, Any], console: Conso
 
 def plan_text(memory: dict[str, Any]) -> str:
     """How good the arena's plan is."""
-    whole, arena, bound = memory["arena_unfused"], memory["arena"], memory["arena_lower_bound"]
+    whole, arena, bound = memory["arena_unfused"], _planned(memory), memory["arena_lower_bound"]
     parts = []
     if whole > arena:
         parts.append(f"{whole:,} B with whole tensors")
@@ -132,6 +135,11 @@ def plan_text(memory: dict[str, Any]) -> str:
     else:
         parts.append(f"{100 * (arena - bound) / bound:.1f} % above the live-set bound {bound:,} B")
     return "arena: " + "; ".join(parts)
+
+
+def _planned(memory: dict[str, Any]) -> int:
+    """Bytes of all activations, in however many memories."""
+    return sum(memory["regions"].values()) or int(memory["arena"])
 
 
 def _used(value: int, limit: int) -> str:
