@@ -32,11 +32,10 @@ ROWS = {
     "--observer percentile:99.99": QuantiseOptions("percentile:99.99"),
     "--observer mse": QuantiseOptions("mse"),
     "--observer entropy": QuantiseOptions("entropy"),
-    "minmax --equalise": QuantiseOptions(equalise=True),
-    "minmax --bias-correction": QuantiseOptions(bias_correction=True),
-    "mse --bias-correction": QuantiseOptions("mse", bias_correction=True),
-    "mse --snr 28": QuantiseOptions("mse", snr_db=28.0),
-    "mse --snr 32": QuantiseOptions("mse", snr_db=32.0),
+    "--observer minmax --equalise": QuantiseOptions(equalise=True),
+    "--observer minmax --bias-correction": QuantiseOptions(bias_correction=True),
+    "--observer mse --bias-correction": QuantiseOptions("mse", bias_correction=True),
+    "--observer mse --snr 28": QuantiseOptions("mse", snr_db=28.0),
 }
 
 

@@ -102,7 +102,7 @@ def choose(
     costs = None
     if options.sensitivity or options.snr_db is not None:
         few = list(samples)[:SENSITIVITY_SAMPLES]
-        advance = progress("Sensitivity of each layer", len(few))
+        advance = progress("Sensitivity of each layer", len(few) * len(graph.nodes))
         costs = measure_costs(graph, calibration, few, wide, advance)
     reached = None
     if options.snr_db is not None and costs is not None:

@@ -77,19 +77,18 @@ def measure_costs(
         calibration: its ranges.
         samples: inputs by name; a few are enough.
         wide: what is int16 in the export.
-        advance: called after each sample, for progress.
+        advance: called after each node of each sample, for progress.
     """
     probe = _Probe(graph, calibration)
     total: dict[str, dict[str, float]] = {}
     for sample in samples:
         # A variance that int8 rounds to 0 has no root; that cost is infinite, and shown as none.
         with np.errstate(over="ignore", invalid="ignore"):
-            found = probe.run(sample)
+            found = probe.run(sample, advance)
         for tensor, parts in found.items():
             held = total.setdefault(tensor, dict.fromkeys(parts, 0.0))
             for part, value in parts.items():
                 held[part] += value
-        advance()
     signal = sum(probe.signals) or 1.0
     made = []
     for tensor, parts in total.items():
@@ -119,7 +118,7 @@ class _Probe:
         self._rounded_weights = {n.output: _rounded_constants(graph, n) for n in graph.nodes}
         self.signals: list[float] = []
 
-    def run(self, sample: Sample) -> dict[str, dict[str, float]]:
+    def run(self, sample: Sample, advance: Callable[[], None]) -> dict[str, dict[str, float]]:
         """Noise power at the outputs by tensor and by what was rounded."""
         graph = self._graph
         exact: dict[str, Array] = dict(sample)
@@ -131,6 +130,7 @@ class _Probe:
             if graph.tensors[name].dtype is DType.FLOAT32:
                 made[name] = {"weights": 0.0, **self._both(name, exact, -1)}
         for index, node in enumerate(graph.nodes):
+            advance()
             if node.op.rule is Rule.SAME_AS_INPUT:
                 continue
             made[node.output] = {"weights": 0.0, **self._both(node.output, exact, index, node)}
