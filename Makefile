@@ -9,7 +9,7 @@ C_FILES := $(shell find firmware -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo fleet-demo test test-long lint format bench bench-models
-.PHONY: bench-zoo bench-kernels tune size fuzz clean
+.PHONY: bench-unseen bench-zoo bench-kernels tune size fuzz clean
 
 help: ## Show this list.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ tune: setup ## Measure the costs by which kernels are chosen; writes tinyml/kern
 
 bench-models: setup ## Instructions, RAM and flash of models on every target; writes bench/models.*.
 	$(BIN)/python bench/models.py --out bench/models
+
+bench-unseen: setup ## Networks converted by TensorFlow, compiled and compared; extra keras; writes bench/unseen.md.
+	$(BIN)/python bench/unseen.py --out bench/unseen
 
 bench-zoo: setup ## Quality and cost of the zoo's models, as `tinyml zoo list` shows them.
 	$(BIN)/python bench/zoo.py

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.unseen import cmsis_estimate
 from bench.unseen_models import UNSEEN, convert
 from tests.tinyml.single_op import random_feeds
 from tinyml.errors import ImportModelError
@@ -41,6 +42,13 @@ def test_a_file_that_tensorflow_made(tmp_path, name):
     # TFLite-Micro fills no shape that is computed at run time.
     judge = "LiteRT" if name == "unrolled_gru" else "TFLite-Micro"
     assert check(name, tmp_path).startswith(judge)
+
+
+def test_the_estimate_stays_below_what_was_measured(shared_data):
+    """Of person_detect, whose instructions under TFLite-Micro with CMSIS-NN are known."""
+    graph = open_source(str(shared_data / "models" / "person_detect.tflite"), None).int8
+    assert graph is not None
+    assert 0.88 < (cmsis_estimate(graph) or 0) / 22_928_449 < 0.92
 
 
 @pytest.mark.long
