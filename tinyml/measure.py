@@ -233,7 +233,9 @@ def run_export(folder: Path, *, on_target: bool, samples: int, layers: bool) -> 
         if layers:
             nodes = count_instructions(graph, folder / "c", target, feeds[0], Path(build)).nodes
             counted = [LayerCount(n.name, n.op.kind, nodes[n.output]) for n in graph.nodes]
-    quant = graph.tensors[graph.outputs[0]].q
-    reals = [[float(v) for v in quant.dequantise(o[0]).ravel()] for o in result.outputs]
+    # Positions and truth values are numbers as they are.
+    quant = graph.tensors[graph.outputs[0]].quant
+    first = [o[0] if quant is None else quant.dequantise(o[0]) for o in result.outputs]
+    reals = [[float(v) for v in values.ravel()] for values in first]
     machine = f"{target.name} ({target.qemu.machine}, QEMU)" if target.qemu else target.name
     return ExportRun(graph.name, machine, reals, result.instructions, counted, result.stack_bytes)

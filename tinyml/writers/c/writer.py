@@ -191,6 +191,7 @@ def _source(
             *shapes,
             "",
             f"void {name}_run(uint8_t *arena, const uint8_t *weights) {{",
+            *([] if any("weights" in line for line in body) else ["    (void)weights;"]),
             *body,
             "}",
             "",

@@ -11,14 +11,16 @@ import pytest
 
 from tests.tinyml.importers.tflite.test_operators import FILES
 from tests.tinyml.single_op import random_feeds
-from tinyml.export import write_c_folder
+from tinyml.export import export, write_c_folder
 from tinyml.importers.tflite import import_tflite
 from tinyml.ir import Graph
 from tinyml.ir.execute import outputs
+from tinyml.measure import run_export
 from tinyml.passes import C_PASSES, run_passes
 from tinyml.plan import plan_memory
 from tinyml.runtimes.build import build_program
 from tinyml.runtimes.compiled import run_program
+from tinyml.source import open_source
 from tinyml.targets import load_target
 from tinyml.writers.c import write_c
 
@@ -46,3 +48,16 @@ def test_weights_quantised_per_tensor(tmp_path, case):
 def test_a_foreign_model(shared_data, tmp_path, model):
     """Tensor names such as serving_default_x:0 included."""
     assert_equal_in_c(import_tflite(shared_data / "models" / f"{model}.tflite"), tmp_path)
+
+
+@pytest.mark.parametrize("case", ["arg min", "less"])
+def test_outputs_that_have_no_scale_are_exported_and_run(tmp_path, case):
+    """Positions and truth values: report, page and `tinyml run` show them as they are."""
+    if shutil.which(load_target("host").compiler) is None:
+        pytest.skip("no C compiler")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(FILES[case])
+    report = export(open_source(str(path), None), load_target("host"), None, None, tmp_path / "out")
+    assert report["outputs"][0]["scale"] is None
+    ran = run_export(tmp_path / "out", on_target=False, samples=2, layers=False)
+    assert all(v == int(v) for values in ran.outputs for v in values)

@@ -36,6 +36,8 @@ from tinyml.ops import MaskedSoftmax
 from tinyml.passes import C_PASSES, run_passes
 from tinyml.plan import plan_memory
 from tinyml.runtimes.interpreters import TfliteMicro
+from tinyml.verify import reference_outputs, verify_interpreters
+from tinyml.writers.onnx import write_onnx
 from tinyml.writers.tflite import write_tflite
 
 TABLE = Tensor(
@@ -558,3 +560,13 @@ def test_the_page_lists_what_is_supported():
     part = page.partition("## int8 TFLite")[2]
     listed = part.partition("Operators: ")[2].partition(".\n")[0]
     assert tuple(listed.replace("\n", " ").split(", ")) == SUPPORTED
+
+
+@pytest.mark.parametrize("case", ["elu", "select", "less", "log softmax", "arg min"])
+def test_every_runtime_takes_what_is_written_again(case):
+    graph = import_tflite(FILES[case])
+    feeds = random_feeds(graph, np.random.default_rng(0), 2)
+    written = write_tflite(graph), write_onnx(graph)
+    checks = verify_interpreters(graph, *written, feeds, reference_outputs(graph, feeds))
+    assert checks[0].max_lsb == 0
+    assert all(c.samples == len(feeds) for c in checks)
