@@ -10,7 +10,7 @@ from tinyml.ops.conv2d import Conv2D
 from tinyml.ops.depthwise_conv2d import DepthwiseConv2D
 from tinyml.ops.float_only import Div, FloatOnly
 from tinyml.ops.fully_connected import FullyConnected
-from tinyml.ops.function import Function
+from tinyml.ops.function import Function, Piecewise
 from tinyml.ops.gate import Gate
 from tinyml.ops.gather import Gather
 from tinyml.ops.gelu import Gelu
@@ -86,6 +86,7 @@ __all__ = [
     "Mul",
     "Norm",
     "Pad",
+    "Piecewise",
     "Prelu",
     "ReduceMax",
     "ReduceMin",

@@ -67,6 +67,7 @@ CASES = {
     "leaky relu": ([("LeakyRelu", "x", {"alpha": 0.2})], {}),
     "hard swish": ([("HardSwish", "x", {})], {}),
     "softmax over channels": ([("Softmax", "x", {"axis": 1})], {}),
+    "log softmax": ([("LogSoftmax", "x", {"axis": 1})], {}),
     "add per channel": ([("Add", "xc", {})], {"c": floats(4, 1, 1)}),
     "divide": ([("Div", "xc", {})], {"c": abs(floats(1)) + 0.5}),
     "subtract": ([("Sub", "xx", {})], {}),
@@ -199,6 +200,33 @@ def test_normalised_vectors_equal_onnxruntime():
     assert_equal_to_onnxruntime(model)
     graph = run_passes(import_onnx(model.SerializeToString()), FLOAT_PASSES)
     assert "gather" not in [n.op.kind for n in graph.nodes]
+
+
+CHOICES = {
+    "softplus": [("Mul", "xo", "a"), ("Softplus", "a", "b"), ("Greater", "at", "c"),
+                 ("Where", "cxb", "y")],
+    "threshold": [("LessOrEqual", "xt", "c"), ("Where", "cox", "y")],
+    "shrink": [("Abs", "x", "a"), ("Less", "at", "c"), ("Where", "cox", "y")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_choice_by_a_number_equals_onnxruntime(case):
+    nodes = [helper.make_node(kind, list(ins), [out]) for kind, ins, out in CHOICES[case]]
+    constants = {"o": np.float32(1.25), "t": np.float32(0.5)}
+    model = build(nodes, IMAGE, constants)
+    assert_equal_to_onnxruntime(model)
+    graph = run_passes(import_onnx(model.SerializeToString()), FLOAT_PASSES)
+    assert [n.op.kind for n in graph.nodes] == ["piecewise"]
+
+
+def test_choice_between_two_tensors_is_refused():
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["a"]),
+        helper.make_node("Greater", ["x", "t"], ["c"]),
+        helper.make_node("Where", ["c", "a", "x"], ["y"]),
+    ]
+    assert "a choice between" in refused(build(nodes, IMAGE, {"t": np.float32(0)})).message
 
 
 def test_split_equals_onnxruntime():

@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from tinyml.errors import ImportModelError
 from tinyml.importers.names import identifier
 from tinyml.importers.onnx import (  # noqa: F401 - register translators
-    attention,
+    choices,
     elementwise,
     movement,
     products,
@@ -203,6 +203,8 @@ class Translation:
         self._layer = ""
         # ONNX values that are "ids == constant": the ids and the constant.
         self.conditions: dict[str, tuple[str, int]] = {}
+        # ONNX values that say how a tensor compares with a number: it, the relation, the number.
+        self.choices: dict[str, tuple[str, str, float]] = {}
         # ONNX values that are scores masked where ids are padding: scores, ids, padding.
         self.masked: dict[str, tuple[str, str, int]] = {}
         # ONNX values that are integers: their type, and their grid where it is known.

@@ -14,6 +14,7 @@ from tinyml.ops import (
     Add,
     Function,
     LayerNorm,
+    LogSoftmax,
     Mean,
     Mul,
     ReduceMax,
@@ -82,18 +83,19 @@ def _bind_reduced(
     t.bind(node.output[0], made)
 
 
-@translates("Softmax")
+@translates("Softmax", "LogSoftmax")
 def _softmax(t: Translation, node: onnx.NodeProto) -> None:
     rank = len(t.shape(node.input[0]))
     axis = int(attributes_of(node).get("axis", -1 if t.opset >= 13 else 1)) % rank
     x = t.read(node.input[0])
+    op = Softmax() if node.op_type == "Softmax" else LogSoftmax()
     if axis == rank - 1:
-        t.bind(node.output[0], t.apply(Softmax(), [x]))
+        t.bind(node.output[0], t.apply(op, [x]))
         return
     swap = list(range(rank))
     swap[axis], swap[-1] = swap[-1], swap[axis]
     turn = Transpose(tuple(swap))
-    t.bind(node.output[0], t.apply(turn, [t.apply(Softmax(), [t.apply(turn, [x])])]))
+    t.bind(node.output[0], t.apply(turn, [t.apply(op, [t.apply(turn, [x])])]))
 
 
 @translates("LayerNormalization")
