@@ -131,7 +131,7 @@ def load_vader() -> TextDataset:
         labels,
         held_out=2000,
         preprocessing="the text as it is",
-        licence="not stated by the package; downloaded by the user, not redistributed",
+        licence="MIT, the licence of vaderSentiment, which does not name another for the texts",
     )
 
 
