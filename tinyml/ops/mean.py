@@ -94,7 +94,7 @@ class Mean(Summing):
     onnx_name: ClassVar[str] = "ReduceMean"
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
-        return np.asarray(inputs[0].mean(axis=self.axes, keepdims=True), np.float32)
+        return np.asarray(inputs[0].mean(self.axes, np.float64, keepdims=True), np.float32)
 
     def multiplier(self, x: Tensor, out: Tensor) -> tuple[int, int]:
         count = self.split(x.shape)[1]
@@ -112,7 +112,7 @@ class Sum(Summing):
     onnx_name: ClassVar[str] = "ReduceSum"
 
     def run_float(self, inputs: Sequence[Array]) -> Array:
-        return np.asarray(inputs[0].sum(axis=self.axes, keepdims=True), np.float32)
+        return np.asarray(inputs[0].sum(self.axes, np.float64, keepdims=True), np.float32)
 
     def multiplier(self, x: Tensor, out: Tensor) -> tuple[int, int]:
         return quantise_multiplier(x.q.s / out.q.s)
