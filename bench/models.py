@@ -211,7 +211,22 @@ def by_layer(result: Measured) -> list[str]:
         counts = f"{layer.macs:,}", f"{layer.instructions:,}", per_mac, f"{share:.1f} %"
         rows.append([str(index), f"{layer.op} {shape}", *counts])
     headings = ("#", "layer", "MACs", "instructions", "per MAC", "share")
-    return [f"### {result.model} on {result.target}", "", *table(headings, rows)]
+    return [
+        f"### {result.model} on {result.target}",
+        "",
+        *table(headings, rows),
+        f"Per MAC, all layers of a kind together: {by_kind(result)}.",
+        "",
+    ]
+
+
+def by_kind(result: Measured) -> str:
+    """Instructions per MAC of the layers of each kind."""
+    sums: dict[str, tuple[int, int]] = {}
+    for layer in result.layers:
+        macs, instructions = sums.get(layer.op, (0, 0))
+        sums[layer.op] = macs + layer.macs, instructions + layer.instructions
+    return ", ".join(f"{op} {i / m:.2f}" for op, (m, i) in sums.items() if m)
 
 
 def roofline(results: list[Measured]) -> Figure:
