@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tinyml.kernels.cost import code_bytes, predicted
 from tinyml.kernels.layer import Layer
@@ -89,7 +90,10 @@ def narrowed(layers: Sequence[Layer], isa: str, optimise: str) -> str:
     worth = OPTIMISE[optimise]
     if worth == 0.0 or not layers:
         return isa
-    costs = [{v: predicted(v, x, core) for v in candidates(x, isa)} for x in layers]
+    # A fully connected layer may run row by row, where fewer kernels compute it.
+    rows = [x.shape["rows"] if x.is_dense else x.output_rows for x in layers]
+    alone = [replace(x, shape={**x.shape, "rows": 1}) if x.is_dense else x for x in layers]
+    costs = [{v: predicted(v, x, core) for v in candidates(x, isa)} for x in alone]
     records: dict[tuple[int, Variant], int] = {}
 
     def judged(left_out: frozenset[str]) -> tuple[tuple[float, float], list[Variant]]:
@@ -99,7 +103,7 @@ def narrowed(layers: Sequence[Layer], isa: str, optimise: str) -> str:
             kept = {v: n for v, n in every.items() if v.kernel not in left_out}
             best = _best(kept, policy, layer)
             used.append(best)
-            count += kept[best] * layer.output_rows
+            count += kept[best] * rows[i]
             if math.isinf(worth):
                 if (i, best) not in records:
                     records[i, best] = best.record_bytes(layer)

@@ -53,8 +53,15 @@ def broker(running: Home) -> Iterator[Home]:
 
 def device(home: Home, name: str, tenant: str = "default", **options: object) -> Client:
     (made,) = devices.add(home, tenant, [name], "test")
-    time.sleep(0.3)  # the broker reads its files again
-    return Client(home.config.broker.port, name, made.password, ca=home.keys / "ca.pem", **options)
+    end = time.monotonic() + 20
+    while True:
+        time.sleep(0.3)  # the broker reads its files again
+        try:
+            port, ca = home.config.broker.port, home.keys / "ca.pem"
+            return Client(port, name, made.password, ca=ca, **options)
+        except ConnectionError:
+            if time.monotonic() > end:
+                raise
 
 
 def worker(home: Home) -> Client:
