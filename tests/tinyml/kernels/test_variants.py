@@ -238,6 +238,18 @@ def test_a_kernel_must_be_worth_its_code():
     )
 
 
+def test_a_layer_that_may_run_row_by_row_keeps_the_kernel_of_its_rows():
+    rng = np.random.default_rng(0)
+
+    def dense(rows: int) -> Layer:
+        ins = [activation("x", (rows, 24), 0.05, 0), *weights_and_bias(rng, (48, 24), 0, 0.05)]
+        return FullyConnected().c_layer(ins, activation("out", (rows, 48), 0.3, 0))
+
+    layers = [layer_of(32, 32), *[dense(64)] * 4, dense(1)]
+    chosen = narrowed(layers, "dsp", "balanced")
+    assert choose(dense(1), chosen).kernel == "tml_fully_connected_s8_dsp"
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_what_a_model_does_without_still_leaves_every_layer_a_kernel(isa):
     layers = [layer_of(32, 32)]
